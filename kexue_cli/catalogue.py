@@ -1,0 +1,49 @@
+"""What there is to choose: the options of each configuration group and their one-line descriptions.
+
+Read from the YAML files' first comment line, so that `--help` and error messages need no imports.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kexue_cli.paths import conf_dir
+
+
+@dataclass(frozen=True)
+class Option:
+    """One YAML file of a group: `name` is what the user types."""
+
+    name: str
+    description: str
+    path: Path
+
+
+def options(group: str) -> list[Option]:
+    """All options of a group, sorted by name."""
+    found = []
+    for path in sorted((conf_dir() / group).glob("*.yaml")):
+        comments = re.findall(r"^#\s*(?!@package)(.+)$", path.read_text(encoding="utf-8"), re.M)
+        found.append(Option(path.stem, comments[0].strip() if comments else "", path))
+    return found
+
+
+def options_of_task(group: str, task: str) -> list[str]:
+    """Names of the models or data sets that serve `task` (those for "any" task included)."""
+    serving = tasks_served(group)
+    return [option.name for option in options(group) if serving.get(option.name) in (task, "any")]
+
+
+def tasks_served(group: str) -> dict[str, str]:
+    """Option name → task it serves, from the registered dataclasses."""
+    from kexue_cli.config import task_config_modules
+
+    serving = {}
+    for module in task_config_modules():
+        for path, schema in module.SCHEMAS.items():
+            kind, _, name = path.partition("/")
+            if kind == group:
+                serving[name] = schema.__dataclass_fields__["task"].default
+    return serving

@@ -1,0 +1,291 @@
+"""Configuration: schemas shared by all tasks, their registration with Hydra, the strict check.
+
+Defaults live once, in dataclasses; the YAML files under conf/ name a dataclass and hold differences.
+Every task adds its own dataclasses in `tasks/<task>/config.py`: a dict `SCHEMAS` from
+"group/option" to dataclass and, if it has rules across fields, a function `check(cfg)`.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from kexue_cli.errors import ConfigError
+from kexue_cli.paths import PACKAGE
+
+
+class Mode(Enum):
+    """What a run does."""
+
+    train = "train"
+    evaluate = "evaluate"
+    predict = "predict"
+    generate = "generate"
+
+
+class Precision(Enum):
+    """Number format of the heavy arithmetic; weights and sums stay in float32."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Schedule(Enum):
+    """How the learning rate goes over a stage, after the warm-up."""
+
+    constant = "constant"
+    linear = "linear"
+    cosine = "cosine"
+
+
+@dataclass
+class TaskConfig:
+    """What every task's dataclass has; `_target_` is the dotted path of its `Task` class."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class ModelConfig:
+    """What every model's dataclass has; `task` names the task it serves."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    task: str = MISSING
+
+
+@dataclass
+class DataConfig:
+    """What every data set's dataclass has; `task` names the task it serves, or "any"."""
+
+    name: str = MISSING
+    task: str = MISSING
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser and schedule of the gradient tasks."""
+
+    name: str = "adam"  # adam | adamw | sgd | radam | nadam | adafactor | muon
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    momentum: float = 0.9  # of sgd and muon
+    schedule: Schedule = Schedule.constant
+    warmup_steps: int = 0
+    final_lr_fraction: float = 0.0  # of lr, where a falling schedule ends
+    clip_norm: float | None = None
+    accumulate: int = 1  # micro-batches per optimiser step
+    ema_decay: float | None = None
+
+
+@dataclass
+class NoOptim:
+    """Tasks that fit without gradients have no optimiser settings."""
+
+
+@dataclass
+class DeviceConfig:
+    """Where the run computes."""
+
+    name: str = "auto"  # auto | cpu | cuda | cuda:N | mps
+    threads: int | None = None  # CPU threads of one operation; null: chosen and shown
+    compile: bool = False  # torch.compile the model
+    deterministic: bool = True  # same seed, same device, same versions: same bits
+
+
+@dataclass
+class LimitConfig:
+    """Caps for trials; null means no cap."""
+
+    steps: int | None = None  # optimiser steps of each stage, or iterations
+    rows: int | None = None  # rows of every split
+
+
+@dataclass
+class RunConfig:
+    """The top level of every run's configuration."""
+
+    task: Any = None
+    model: Any = None
+    data: Any = None
+    optim: Any = None
+    device: Any = None
+    mode: Mode = Mode.train
+    seed: int = 0
+    precision: Precision = Precision.auto
+    checkpoint: str | None = None  # run directory or checkpoint file to start from
+    resume: str | None = None  # run directory to go on with
+    output_dir: str = "outputs"
+    limit: LimitConfig = field(default_factory=LimitConfig)
+    checkpoint_minutes: float = 10.0  # at most this much work is lost to a power cut
+    profile: bool = False  # write a torch profiler trace of some steps into the run directory
+    experiment: str | None = None  # set by conf/experiment/*.yaml
+    expected: dict[str, Any] = field(default_factory=dict)  # published numbers, set by experiments
+
+
+CORE_SCHEMAS: dict[str, type] = {
+    "run": RunConfig,
+    "optim/optim": OptimConfig,
+    "optim/none": NoOptim,
+    "device/device": DeviceConfig,
+}
+
+
+def task_names() -> list[str]:
+    """The tasks there are: folders of kexue_cli/tasks that have a config.py and a conf/task YAML."""
+    from kexue_cli.paths import conf_dir
+
+    return sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
+
+
+def task_config_modules() -> Iterator[ModuleType]:
+    """Import every `kexue_cli/tasks/<room>/config.py`; none of them imports torch."""
+    for path in sorted((PACKAGE / "tasks").glob("*/config.py")):
+        yield importlib.import_module(f"kexue_cli.tasks.{path.parent.name}.config")
+
+
+def register_schemas() -> None:
+    """Tell Hydra every dataclass, as /schema/<group>/<option>; the YAML files refer to them."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    schemas = dict(CORE_SCHEMAS)
+    for module in task_config_modules():
+        schemas.update(module.SCHEMAS)
+    for path, schema in schemas.items():
+        group, _, name = f"schema/{path}".rpartition("/")
+        store.store(group=group, name=name, node=schema)
+
+
+def check(cfg: DictConfig) -> None:
+    """The strict check of a composed configuration, before any work and without torch.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest valid name), a missing value, a model or data
+            set of another task, or a bad combination; the message names the key.
+    """
+    _reject_unknown_keys(cfg, "")
+    _reject_missing(cfg)
+    for group in ("model", "data"):
+        _check_serves_task(cfg, group)
+    _check_common_values(cfg)
+    for module in task_config_modules():
+        if module.__name__.split(".")[-2] == cfg.task.name and hasattr(module, "check"):
+            module.check(cfg)
+
+
+def _reject_unknown_keys(node: DictConfig, prefix: str) -> None:
+    schema = OmegaConf.get_type(node)
+    known = {f.name for f in fields(schema)} if is_dataclass(schema) else None
+    for key in node:
+        full_key = f"{prefix}{key}"
+        if known is not None and key not in known:
+            raise ConfigError(full_key, "unknown key. " + nearest(str(key), known, prefix))
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue
+        value = node[key]
+        if isinstance(value, DictConfig):
+            _reject_unknown_keys(value, f"{full_key}.")
+
+
+def _reject_missing(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(missing[0], f"a value is needed: add {missing[0]}=… to the command")
+
+
+def _check_serves_task(cfg: DictConfig, group: str) -> None:
+    from kexue_cli.catalogue import options_of_task
+
+    choice, task = cfg[group], cfg.task.name
+    options = ", ".join(options_of_task(group, task))
+    if choice is None:
+        raise ConfigError(group, f"task={task} needs one of: {options}")
+    if choice.task not in (task, "any"):
+        raise ConfigError(
+            group, f"{choice.name!r} is for task={choice.task}; task={task} has: {options}"
+        )
+
+
+def _check_common_values(cfg: DictConfig) -> None:
+    if cfg.mode != Mode.train and cfg.checkpoint is None and cfg.resume is None:
+        needs = getattr(cfg.task, "needs_checkpoint", True)
+        if needs:
+            raise ConfigError(
+                "checkpoint", f"mode={cfg.mode.name} needs a trained run: add checkpoint=<run dir>"
+            )
+    for key in ("limit.steps", "limit.rows", "device.threads", "optim.accumulate", "optim.lr"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value <= 0:
+            raise ConfigError(key, f"must be above 0, found {value}")
+
+
+def nearest(word: str, known: set[str], prefix: str = "") -> str:
+    """Advice that names the nearest valid key, or all valid keys where none is near."""
+    visible = sorted(name for name in known if not name.startswith("_"))
+    close = difflib.get_close_matches(word, visible, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {prefix}{close[0]}?"
+    return f"Valid here: {', '.join(prefix + name for name in visible) or 'nothing'}"
+
+
+def build(node: DictConfig, config_path: str, *args: Any, **runtime: Any) -> Any:
+    """Make the object that `node._target_` names, its other keys and `runtime` as arguments.
+
+    Keys `name` and `task` describe the choice and are passed only where the signature takes them.
+
+    Raises:
+        ConfigError: a target outside kexue_cli, one that does not exist, or arguments that do not
+            fit its signature; `config_path` is named.
+    """
+    import inspect
+
+    target = locate(str(node._target_), config_path)
+    keywords = {str(k): v for k, v in node.items() if k not in ("_target_", "name", "task")}
+    keywords.update(runtime)
+    try:
+        inspect.signature(target).bind(*args, **keywords)
+    except TypeError as error:
+        raise ConfigError(config_path, f"{node._target_} cannot be built: {error}") from error
+    return target(*args, **keywords)
+
+
+def locate(dotted: str, config_path: str) -> Any:
+    """The object at a dotted path under `kexue_cli.`, imported now."""
+    module_name, _, name = dotted.rpartition(".")
+    if not dotted.startswith("kexue_cli."):
+        raise ConfigError(f"{config_path}._target_", f"must lie under kexue_cli., found {dotted!r}")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name not in (module_name, None):
+            raise
+        raise ConfigError(f"{config_path}._target_", f"{dotted!r} does not exist") from error
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain, resolved Python values (enums by name)."""
+    container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def load_saved(path: Path) -> DictConfig:
+    """A run directory's config.yaml as a configuration without schema."""
+    loaded = OmegaConf.load(path)
+    assert isinstance(loaded, DictConfig)
+    return loaded

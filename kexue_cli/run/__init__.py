@@ -1,0 +1,1 @@
+"""What every run has: directory, device, seeds, ranks, signals, console."""

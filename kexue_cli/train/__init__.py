@@ -1,0 +1,1 @@
+"""The training loop of the gradient tasks and its parts."""
