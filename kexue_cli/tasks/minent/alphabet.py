@@ -1,0 +1,89 @@
+"""Character classes and the pre-splitting of lines into pieces in which words are searched."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPACE, OTHER, HAN, LATIN, DIGIT, LETTER = range(6)
+NEWLINE = 10
+HAN_SHARE = 0.3  # from this share of Han characters on, `alphabet=auto` means Chinese text
+HAN_RANGES = (
+    (0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x32000),
+    (0x3005, 0x3006), (0x3007, 0x3008),  # the repetition mark and the zero of Han numerals
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """Which characters may be glued to words (`free`), and which runs are one token each (`whole`).
+
+    A character in neither set is a token of its own, as punctuation is.
+    """
+
+    name: str
+    free: frozenset[int]
+    whole: frozenset[int]
+
+    @staticmethod
+    def named(
+        name: str, keep_latin: bool | None = None, keep_digits: bool | None = None
+    ) -> Alphabet:
+        """`han`, `letters` (any script) or `any` (every character), with two switches.
+
+        `keep_latin` and `keep_digits` say whether runs of Latin letters and digits stay whole:
+        by default both for `han`, digits only for `letters`, neither for `any`.
+        """
+        free, whole = {
+            "han": ({HAN}, {LATIN, DIGIT, LETTER}),
+            "letters": ({HAN, LATIN, LETTER}, {DIGIT}),
+            "any": ({OTHER, HAN, LATIN, DIGIT, LETTER}, set()),
+        }[name]
+        for kind, keep in ((LATIN, keep_latin), (DIGIT, keep_digits)):
+            if keep is not None:
+                (whole if keep else free).add(kind)
+                (free if keep else whole).discard(kind)
+        return Alphabet(name, frozenset(free), frozenset(whole))
+
+    def groups(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """0 for characters that stand alone, 1 for those in whole runs, 2 for free ones."""
+        table = np.zeros(6, np.uint8)
+        table[list(self.whole)] = 1
+        table[list(self.free)] = 2
+        return table[classes]
+
+
+def _class_of(character: str) -> int:
+    category = unicodedata.category(character)
+    if character.isspace() or category == "Zs" or character in "\ufeff\u200b":
+        return SPACE
+    if category[0] == "N":
+        return DIGIT
+    if category[0] == "L" or category[0] == "M":
+        latin = ord(character) < 0x250 or 0xFF21 <= ord(character) <= 0xFF5A
+        return LATIN if latin else LETTER
+    return OTHER
+
+
+@cache
+def class_table() -> NDArray[np.uint8]:
+    """Class of every code point, (0x110000,) uint8."""
+    table = np.full(0x110000, OTHER, np.uint8)
+    for code_point in range(0x20000):
+        table[code_point] = _class_of(chr(code_point))
+    for first, end in HAN_RANGES:
+        table[first:end] = HAN
+    return table
+
+
+def choose(name: str, classes: NDArray[np.uint8], otherwise: str) -> str:
+    """Resolve `auto`: `han` where enough of the text is Han, else `otherwise`."""
+    if name != "auto":
+        return name
+    visible = np.count_nonzero(classes != SPACE)
+    han = np.count_nonzero(classes == HAN)
+    return "han" if visible and han / visible >= HAN_SHARE else otherwise

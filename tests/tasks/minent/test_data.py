@@ -1,0 +1,138 @@
+"""The corpus reader keeps every character, line end and gold boundary, in chunks of any size."""
+
+import gzip
+import lzma
+
+import numpy as np
+import pytest
+
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.tasks.minent.alphabet import Alphabet
+from kexue_cli.tasks.minent.config import SpacedData, TextData
+from kexue_cli.tasks.minent.data import Splitting, chunks_of, concatenate, open_corpus
+from kexue_cli.tasks.minent.reading import text_blocks
+
+TEXT = "他来到了ABC大厦，\n\n共12层 很高。\nthe cat 'sat'\n"
+
+
+def pieces(chunk):
+    return [
+        "".join(map(chr, chunk.code_points[a:b]))
+        for a, b in zip(chunk.starts[:-1], chunk.starts[1:], strict=True)
+    ]
+
+
+def split(text, name, spaces="cut", size=1 << 20, **options):
+    splitting = Splitting(Alphabet.named(name), spaces, **options)
+    return concatenate(list(chunks_of(iter([text]), splitting, size)))
+
+
+def test_han_keeps_latin_and_digits_whole_and_punctuation_alone():
+    chunk = split(TEXT, "han")
+    assert pieces(chunk) == [
+        "他来到了", "ABC", "大厦", "，", "共", "12", "层", "很高", "。", "the", "cat", "'", "sat", "'",
+    ]  # fmt: skip
+    assert [p for p, free in zip(pieces(chunk), chunk.free, strict=True) if free] == [
+        "他来到了", "大厦", "共", "层", "很高",
+    ]  # fmt: skip
+
+
+def test_any_cuts_only_at_line_ends_when_spaces_are_stripped():
+    assert pieces(split(TEXT, "any", "strip")) == [
+        "他来到了ABC大厦，",
+        "共12层很高。",
+        "thecat'sat'",
+    ]
+    assert pieces(split(TEXT, "any", "strip", sentence_ends=False)) == [
+        TEXT.replace("\n", "").replace(" ", "")
+    ]
+
+
+def test_blank_lines_are_remembered():
+    assert split(TEXT, "han").line_ends.tolist() == [10, 10, 17, 28]
+
+
+def test_gold_ends_are_the_spaces_and_line_ends():
+    chunk = split("ab c\nd\n", "any", "gold")
+    assert chunk.gold.tolist() == [False, True, True, True]
+    assert pieces(chunk) == ["abc", "d"]
+
+
+def test_separators_count_as_spaces():
+    assert pieces(split("ab/c\n", "any", "cut", separators="/")) == ["ab", "c"]
+
+
+@pytest.mark.parametrize("name", ["han", "letters", "any"])
+@pytest.mark.parametrize("spaces", ["cut", "strip", "gold"])
+@pytest.mark.parametrize("sentence_ends", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
+def test_chunk_size_changes_nothing(name, spaces, sentence_ends, size):
+    text = TEXT * 3 + "x" * 30 + " \n" + TEXT
+    whole = split(text, name, spaces, sentence_ends=sentence_ends)
+    parts = split(text, name, spaces, size, sentence_ends=sentence_ends)
+    for field in ("code_points", "starts", "free", "line_ends", "gold"):
+        np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field), err_msg=field)
+
+
+def test_segmentable_holds_the_free_pieces_only():
+    characters, starts = split(TEXT, "han").segmentable()
+    assert "".join(map(chr, characters)) == "他来到了大厦共层很高"
+    assert starts.tolist() == [0, 4, 6, 7, 8, 10]
+
+
+def test_compressed_files_and_folders_read_alike(tmp_path):
+    zstandard = pytest.importorskip("zstandard")
+    raw = TEXT.encode()
+    (tmp_path / "a.txt").write_bytes(raw)
+    (tmp_path / "b.gz").write_bytes(gzip.compress(raw))
+    (tmp_path / "c.xz").write_bytes(lzma.compress(raw))
+    (tmp_path / "d.zst").write_bytes(zstandard.ZstdCompressor().compress(raw))
+    (tmp_path / ".hidden").write_bytes(b"\0")
+    one = open_corpus(TextData(path=str(tmp_path / "a.txt"))).read()
+    four = open_corpus(TextData(path=str(tmp_path))).read()
+    assert pieces(four) == pieces(one) * 4
+    assert pieces(open_corpus(TextData(path=str(tmp_path / "*.gz"))).read()) == pieces(one)
+
+
+def test_auto_alphabet_looks_at_the_script(tmp_path):
+    (tmp_path / "zh").write_text("人们都说好的\n")
+    (tmp_path / "en").write_text("they all say\n")
+    assert open_corpus(TextData(path=str(tmp_path / "zh"))).splitting.alphabet.name == "han"
+    assert open_corpus(TextData(path=str(tmp_path / "en"))).splitting.alphabet.name == "letters"
+    assert open_corpus(SpacedData(path=str(tmp_path / "en"))).splitting.alphabet.name == "any"
+
+
+def test_wrong_encoding_names_file_byte_and_setting(tmp_path):
+    file = tmp_path / "gb.txt"
+    file.write_bytes(b"abc\n" + "最小熵原理".encode("gb18030"))
+    with pytest.raises(UserError, match=r"gb\.txt: byte 4 is not utf-8.*data\.encoding=gb18030"):
+        open_corpus(TextData(path=str(file)))
+    assert (
+        pieces(open_corpus(TextData(path=str(file), encoding="gb18030")).read())[-1] == "最小熵原理"
+    )
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5])
+def test_error_byte_is_right_for_any_block_size(tmp_path, block):
+    file = tmp_path / "bad.txt"
+    file.write_bytes("熵熵".encode() + b"ab\xff" + b"cd")
+    with pytest.raises(UserError, match="byte 8 is not utf-8: found ff"):
+        list(text_blocks(file, "utf-8", block))
+
+
+def test_binary_missing_empty_and_unknown_encoding_are_named(tmp_path):
+    (tmp_path / "bin").write_bytes(b"ab\0\1")
+    (tmp_path / "empty").write_bytes(b" \n")
+    with pytest.raises(UserError, match="zero byte at byte 2: this is a binary file"):
+        open_corpus(TextData(path=str(tmp_path / "bin")))
+    with pytest.raises(ConfigError, match=r"data\.path: no file"):
+        open_corpus(TextData(path=str(tmp_path / "none")))
+    with pytest.raises(ConfigError, match=r"data\.path: expected a file"):
+        open_corpus(TextData())
+    with pytest.raises(UserError, match=r"empty: expected text, found no visible character"):
+        open_corpus(TextData(path=str(tmp_path / "empty"))).read()
+    with pytest.raises(ConfigError, match="unknown encoding"):
+        open_corpus(TextData(path=str(tmp_path / "empty"), encoding="utf-80"))
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"abc" * 1000)[:20])
+    with pytest.raises(UserError, match=r"cut\.gz: cannot be read"):
+        open_corpus(TextData(path=str(tmp_path / "cut.gz")))
