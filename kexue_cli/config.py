@@ -1,9 +1,7 @@
 """Configuration: schemas shared by all tasks, their registration with Hydra, the strict check.
 
-Defaults live once, in dataclasses; the YAML files under conf/ name a dataclass and hold differences.
-Every task adds its own dataclasses in `tasks/<task>/config.py`: a dict `SCHEMAS` from
-"group/option" to dataclass and, if it has rules across fields, a function `check(cfg)`.
-Nothing here imports torch.
+Defaults live once, in dataclasses; the YAML files under conf/ name one and hold differences. Every task adds its own dataclasses in `tasks/<task>/config.py`: a dict `SCHEMAS` from "group/option" to
+dataclass and, if it has rules across fields, a function `check(cfg)`. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -145,13 +143,6 @@ CORE_SCHEMAS: dict[str, type] = {
 }
 
 
-def task_names() -> list[str]:
-    """The tasks there are: folders of kexue_cli/tasks that have a config.py and a conf/task YAML."""
-    from kexue_cli.paths import conf_dir
-
-    return sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
-
-
 def task_config_modules() -> Iterator[ModuleType]:
     """Import every `kexue_cli/tasks/<room>/config.py`; none of them imports torch."""
     for path in sorted((PACKAGE / "tasks").glob("*/config.py")):
@@ -191,10 +182,10 @@ def check(cfg: DictConfig) -> None:
 def _reject_unknown_keys(node: DictConfig, prefix: str) -> None:
     schema = OmegaConf.get_type(node)
     known = {f.name for f in fields(schema)} if is_dataclass(schema) else None
-    for key in node:
+    for key in map(str, node):
         full_key = f"{prefix}{key}"
         if known is not None and key not in known:
-            raise ConfigError(full_key, "unknown key. " + nearest(str(key), known, prefix))
+            raise ConfigError(full_key, "unknown key. " + nearest(key, known, prefix))
         if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
             continue
         value = node[key]

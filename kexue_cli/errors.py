@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad input: the message names the file or key, what was expected, what was found, what to do."""
+    """Bad input: the message names the file or key, what was expected, what was found, a remedy."""
 
 
 class ConfigError(UserError):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def conf_dir() -> Path:
-    """The configuration folder: inside an installed wheel, else beside the package in the source tree."""
+    """The configuration folder: in the package if installed as a wheel, else beside it."""
     packaged = PACKAGE / "conf"
     return packaged if (packaged / "config.yaml").is_file() else PACKAGE.parent / "conf"
 

@@ -71,6 +71,8 @@ def check_ids(ids: Sequence[Any], expected: Iterable[Any] | None) -> None:
     wanted = set(map(str, expected))
     missing, unknown = sorted(wanted - seen), sorted(seen - wanted)
     if missing:
-        raise UserError(f"submission lacks {len(missing)} of {len(wanted)} ids, first {missing[0]!r}")
+        raise UserError(
+            f"submission lacks {len(missing)} of {len(wanted)} ids, first {missing[0]!r}"
+        )
     if unknown:
         raise UserError(f"submission has {len(unknown)} unknown ids, first {unknown[0]!r}")

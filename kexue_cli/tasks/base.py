@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -50,7 +51,7 @@ class Predictions:
         return {"id": self.ids, "prediction": self.prediction, **self.columns}
 
 
-class Task:
+class Task(ABC):
     """Base of every task. A subclass overrides what it has; the runner calls nothing else.
 
     `cfg` is the whole checked configuration.
@@ -64,21 +65,21 @@ class Task:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
 
+    @abstractmethod
     def prepare(self, ctx: Context) -> None:
         """Load the data, build vocabulary and splits and model; say sizes, give the fingerprint."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(self, ctx: Context) -> None:
         """Train, or go on from `ctx.resume`; at the end the task holds its best state."""
-        raise NotImplementedError
 
     def splits(self) -> tuple[str, ...]:
         """The splits that have answers, in the order they are reported."""
         return ("valid",)
 
+    @abstractmethod
     def evaluate(self, ctx: Context, split: str) -> dict[str, float]:
         """Metrics of one split; names are fixed and documented."""
-        raise NotImplementedError
 
     def predict(self, ctx: Context) -> Predictions | None:
         """Predictions of the set to be predicted: every row, ids beside values."""
@@ -92,13 +93,21 @@ class Task:
         """Write pictures into `ctx.directory.plots`."""
 
     def generate(self, ctx: Context) -> None:
-        """mode=generate: only for tasks that list it in `modes`."""
-        raise NotImplementedError
+        """mode=generate, for tasks that list it in `modes`."""
 
+    def load(self, ctx: Context, place: str) -> None:
+        """Take the state of `checkpoint=<place>`: a run directory or a checkpoint file of ours."""
+        from kexue_cli.run import checkpoint
+
+        path = checkpoint.find(place)
+        state = checkpoint.load(path, self.cfg.task.name, self.cfg.model.name)
+        self.load_state_dict(state["task"])
+        ctx.console.say(f"loaded {path}")
+
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything `predict` needs: tensors, numbers, strings, lists and dicts only."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave; raise UserError where it does not fit."""
-        raise NotImplementedError

@@ -1,0 +1,80 @@
+"""kexue-run: compose the configuration, check it, run. torch is imported only when all is valid."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from kexue_cli import __version__
+from kexue_cli.errors import Interrupted, UserError
+
+USAGE_ERROR, RUN_FAILED = 2, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `kexue-run`; exits with 0, 1 (failed), 2 (bad input) or 128 + signal."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"kexue-run {__version__}")
+        return
+    from kexue_cli import command_line
+
+    try:
+        if "--help" in words or "-h" in words:
+            from kexue_cli.help import print_help
+
+            print_help()
+        else:
+            _start(words)
+    except UserError as error:
+        _fail(str(error), USAGE_ERROR)
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise SystemExit(128 + getattr(error, "signal_number", 2)) from None
+    except Exception as error:
+        message = command_line.explain(error)
+        if message is None:
+            raise
+        _fail(message, USAGE_ERROR)
+
+
+def _start(words: list[str]) -> None:
+    """Hand the words to Hydra, which composes (or completes, or shows) the configuration."""
+    import hydra
+
+    from kexue_cli import command_line
+    from kexue_cli.config import register_schemas
+    from kexue_cli.paths import conf_dir
+
+    words = command_line.with_saved_overrides(words)
+    register_schemas()
+    # Hydra would print its own short text and exit; its exceptions come to us instead.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    sys.argv = [sys.argv[0], *words]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+
+
+def _job(cfg: object) -> None:
+    """What Hydra calls with the composed configuration."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    from kexue_cli import command_line
+    from kexue_cli.config import check
+
+    assert isinstance(cfg, DictConfig)
+    overrides = list(HydraConfig.get().overrides.task)
+    cfg = command_line.with_saved_values(cfg, overrides)
+    check(cfg)
+    from kexue_cli.runner import run
+
+    run(cfg, overrides)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"kexue-run: error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The words of a command: overrides saved by an earlier run, and Hydra's errors in plain words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from kexue_cli.config import nearest
+from kexue_cli.errors import ConfigError, UserError
+
+# What a new run takes over from the run whose checkpoint it uses.
+DESCRIBES_MODEL = ("task", "model", "data", "optim", "experiment", "precision")
+
+
+def key_of(override: str) -> str:
+    """The key of an override: `+model.filters=3` → `model.filters`."""
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def value_of(words: list[str], key: str) -> str | None:
+    """The value of `key=value` among the words, without quotes; None where it is not there."""
+    for word in words:
+        if word.startswith(f"{key}="):
+            return word.partition("=")[2].strip("'\"")
+    return None
+
+
+def run_directory_of(place: str) -> Path | None:
+    """The run directory that a `checkpoint=` value lies in, if it is one of ours."""
+    path = Path(place)
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / "run.json").is_file() and (folder / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def with_saved_overrides(words: list[str]) -> list[str]:
+    """The words of the earlier run (`resume=`, `checkpoint=`) with the new ones laid over them.
+
+    Raises:
+        UserError: `resume=` names no run directory, or one that is still going on.
+    """
+    resume, place = value_of(words, "resume"), value_of(words, "checkpoint")
+    if resume not in (None, "null"):
+        assert resume is not None
+        return _merged(_saved_words(_resumable(Path(resume))), words)
+    folder = run_directory_of(place) if place is not None else None
+    if folder is None:
+        return words
+    saved = [w for w in _saved_words(folder) if key_of(w).partition(".")[0] in DESCRIBES_MODEL]
+    return _merged(saved, words)
+
+
+def _resumable(path: Path) -> Path:
+    from kexue_cli.run.directory import RunDirectory
+    from kexue_cli.run.record import is_alive
+
+    if not (path / "run.json").is_file() or not (path / "config.yaml").is_file():
+        raise UserError(f"resume={path}: not a run directory (it has no run.json and config.yaml)")
+    record = RunDirectory(path).read_json("run.json")
+    if record["status"] == "running" and is_alive(record["process"]):
+        raise UserError(
+            f"resume={path}: this run is still going on (process {record['process']['pid']})"
+        )
+    return path
+
+
+def _saved_words(folder: Path) -> list[str]:
+    saved = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    return [str(word) for word in saved]
+
+
+def _merged(saved: list[str], words: list[str]) -> list[str]:
+    """Saved words first; those whose key (or whole group) is given anew are left out."""
+    given = {key_of(word) for word in words if "=" in word and not word.startswith("-")}
+    kept = [
+        word
+        for word in saved
+        if key_of(word) not in given and key_of(word).partition(".")[0] not in given
+    ]
+    return kept + words
+
+
+def with_saved_values(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """The configuration with the earlier run's values wherever nothing was said anew.
+
+    A run goes on as it began even if a default has changed since; a checkpoint's model is built as
+    it was trained.
+    """
+    if cfg.resume is not None:
+        folder = Path(cfg.resume)
+        groups: tuple[str, ...] = ("task", "model", "data", "optim", "seed", "limit")
+    elif cfg.checkpoint is not None and (found := run_directory_of(str(cfg.checkpoint))):
+        folder, groups = found, ("model",)
+    else:
+        return cfg
+    saved = OmegaConf.load(folder / "config.yaml")
+    given = {key_of(word) for word in overrides}
+    spoken_now = {key_of(word) for word in overrides} - {
+        key_of(word) for word in _saved_words(folder)
+    }
+    for group in groups:
+        if group in given & spoken_now or OmegaConf.select(cfg, group) is None:
+            continue
+        _take_saved(cfg, saved, group, spoken_now)
+    return cfg
+
+
+def _take_saved(cfg: DictConfig, saved: Any, key: str, spoken: set[str]) -> None:
+    value, now = OmegaConf.select(saved, key), OmegaConf.select(cfg, key)
+    if isinstance(now, DictConfig) and isinstance(value, DictConfig):
+        if value.get("name") != now.get("name"):
+            return
+        for name in map(str, now):
+            if name in value:
+                _take_saved(cfg, saved, f"{key}.{name}", spoken)
+    elif key not in spoken:
+        OmegaConf.update(cfg, key, value)
+
+
+def explain(error: Exception) -> str | None:
+    """An exception of Hydra or OmegaConf as one clear message; None for anything else."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        return None
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError) or "not in" in str(cause):
+        message = _explain_unknown_key(str(error), cause)
+        if message is not None:
+            return message
+    return _shortened(f"{error}" if cause is error else f"{error}\n{cause}")
+
+
+def _explain_unknown_key(whole: str, cause: BaseException) -> str | None:
+    """Hydra's "Could not override" with the nearest valid name instead of its type names."""
+    full_key = getattr(cause, "full_key", None)
+    if not isinstance(cause, OmegaConfBaseException) or not full_key:
+        return None
+    schema = getattr(cause, "object_type", None)
+    known = set(getattr(schema, "__dataclass_fields__", {}))
+    prefix, _, word = str(full_key).rpartition(".")
+    if not known:
+        return f"{full_key}: unknown key"
+    return f"{full_key}: unknown key. {nearest(word, known, prefix + '.' if prefix else '')}"
+
+
+def _shortened(text: str) -> str:
+    """Without Hydra's lines about types and its own search path."""
+    dropped = re.compile(r"^\s*(object_type|reference_type)=|^Set the environment|^\s*$")
+    lines = [line.rstrip() for line in text.splitlines() if not dropped.match(line)]
+    return "\n".join(dict.fromkeys(lines))

@@ -1,0 +1,99 @@
+"""The run directory: the contract between a run and everything that reads it later.
+
+    outputs/<task>/<model>/<YYYY-MM-DD_HH-MM-SS>-<4 hex>/
+      run.json  config.yaml  .hydra/overrides.yaml  metrics.jsonl  metrics.json
+      checkpoints/{last,best}.pt  predictions.csv  submission.csv  plots/*.png  run.log
+
+Readers rely on run.json and metrics.json alone. Only the main rank writes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kexue_cli.errors import UserError
+from kexue_cli.run.files import write_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+
+class RunDirectory:
+    """Paths and atomic writers of one run; `writable` is False on every rank but the first."""
+
+    def __init__(self, path: Path, writable: bool = True) -> None:
+        self.path = path
+        self.writable = writable
+
+    @classmethod
+    def create(cls, output_dir: Path, task: str, model: str) -> RunDirectory:
+        """Make a new directory whose name no other run has, not even one of the same second."""
+        parent = output_dir / task / model
+        while True:
+            now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+            path = parent / f"{now}-{secrets.token_hex(2)}"
+            try:
+                path.mkdir(parents=True)
+                return cls(path)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise UserError(
+                    f"cannot make the run directory {path}: {error.strerror}. "
+                    "Choose another place with output_dir=…"
+                ) from error
+
+    @property
+    def plots(self) -> Path:
+        """Folder of pictures, made on first use."""
+        return self._folder("plots")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of last.pt and best.pt, made on first use."""
+        return self._folder("checkpoints")
+
+    def _folder(self, name: str) -> Path:
+        folder = self.path / name
+        if self.writable:
+            folder.mkdir(exist_ok=True)
+        return folder
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of the run directory, whole or not at all."""
+        if self.writable:
+            write_text(self.path / name, text)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON file of the run directory, whole or not at all."""
+        if self.writable:
+            write_json(self.path / name, value)
+
+    def write_table(
+        self,
+        name: str,
+        table: pd.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Write a CSV from a frame, from columns, or from rows."""
+        if not self.writable:
+            return
+        import pandas as pd
+
+        frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+        write_text(self.path / name, frame.to_csv(index=False))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one JSON file of the run directory; {} where it does not exist."""
+        try:
+            loaded = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        assert isinstance(loaded, dict)
+        return loaded
