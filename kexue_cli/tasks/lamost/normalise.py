@@ -83,6 +83,7 @@ class Normalisation:
     clip: float | None = None
 
     def __call__(self, flux: Floats) -> Floats:
+        """The input of the network for flux (n, length); the argument stays as it is."""
         flux = fill_missing(np.asarray(flux))
         if self.kind == "scale":
             flux = flux / np.float32(self.scale)

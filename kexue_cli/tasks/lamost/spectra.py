@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.tasks.lamost.normalise import Normalisation
+from kexue_cli.tasks.lamost.normalise import Normalisation, Quality
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -21,7 +21,8 @@ class SpectraSet:
     `flux` is (n, length) float32, an array or a read-only memory map; NaN marks
     missing pixels. `ids` is (n,) of str. `labels` is (n,) int64 into `class_names`,
     or None for unlabelled spectra. `group` names the object a spectrum shows,
-    `fold` is the set's own fold column. `checksum` names the content.
+    `fold` is the set's own fold column. `checksum` names the content. `quality` is what
+    `normalise.inspect` found, where the reader kept it.
     """
 
     flux: Floats
@@ -32,6 +33,7 @@ class SpectraSet:
     group: NDArray[np.str_] | None = None
     fold: Integers | None = None
     wavelength_angstrom: Floats | None = None
+    quality: Quality | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,6 +52,7 @@ class Split:
 
     @property
     def ids(self) -> NDArray[np.str_]:
+        """(len(self),) of str."""
         return self.source.ids[self.indices]
 
     @property
@@ -90,8 +93,20 @@ class LamostData:
         assert split is not None
         return split
 
+    def assignment(self) -> dict[str, list[Any]]:
+        """Columns id, split, row (number in its set) of every spectrum, to keep with the run."""
+        columns: dict[str, list[Any]] = {"id": [], "split": [], "row": []}
+        for name in ("train", "valid", "test"):
+            split: Split | None = getattr(self, name)
+            if split is not None:
+                columns["id"] += split.ids.tolist()
+                columns["split"] += [name] * len(split)
+                columns["row"] += split.indices.tolist()
+        return columns
+
     @property
     def n_classes(self) -> int:
+        """How many classes there are."""
         return len(self.class_names)
 
     def split(self, name: str) -> Split:
