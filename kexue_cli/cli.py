@@ -46,6 +46,10 @@ def _start(words: list[str]) -> None:
     from kexue_cli.config import register_schemas
     from kexue_cli.paths import conf_dir
 
+    if ("-m" in words or "--multirun" in words) and "--cfg" not in words:
+        from kexue_cli.sweep.session import sweep
+
+        raise SystemExit(sweep(words))
     words = command_line.with_saved_overrides(words)
     register_schemas()
     # Hydra would print its own short text and exit; its exceptions come to us instead.

@@ -1,7 +1,9 @@
 """Configuration: schemas shared by all tasks, their registration with Hydra, the strict check.
 
-Defaults live once, in dataclasses; the YAML files under conf/ name one and hold differences. Every task adds its own dataclasses in `tasks/<task>/config.py`: a dict `SCHEMAS` from "group/option" to
-dataclass and, if it has rules across fields, a function `check(cfg)`. Nothing here imports torch.
+Defaults live once, in dataclasses; the YAML files under conf/ name one and hold differences.
+Every task adds its own dataclasses in `tasks/<task>/config.py`: a dict `SCHEMAS` from
+"group/option" to dataclass and, if it has rules across fields, a function `check(cfg)`.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -128,6 +130,9 @@ class RunConfig:
     checkpoint: str | None = None  # run directory or checkpoint file to start from
     resume: str | None = None  # run directory to go on with
     output_dir: str = "outputs"
+    run_dir: str | None = None  # this very directory, new or empty, instead of one below output_dir
+    trackers: list[str] = field(default_factory=list)  # tensorboard | mlflow | wandb | trackio
+    dry_run: bool = False  # say what would run and what it would cost, write nothing
     limit: LimitConfig = field(default_factory=LimitConfig)
     checkpoint_minutes: float = 10.0  # at most this much work is lost to a power cut
     profile: bool = False  # write a torch profiler trace of some steps into the run directory

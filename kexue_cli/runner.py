@@ -89,6 +89,8 @@ def _directory(cfg: DictConfig, ranks: Ranks) -> RunDirectory:
     if ranks.is_main:
         if cfg.resume is not None:
             path = Path(cfg.resume)
+        elif cfg.run_dir is not None:
+            path = RunDirectory.claim(Path(cfg.run_dir)).path
         else:
             made = RunDirectory.create(Path(cfg.output_dir), cfg.task.name, cfg.model.name)
             path = made.path

@@ -50,6 +50,19 @@ class RunDirectory:
                     "Choose another place with output_dir=…"
                 ) from error
 
+    @classmethod
+    def claim(cls, path: Path) -> RunDirectory:
+        """Take this very directory, which must be new or empty."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"run_dir={path}: cannot be made: {error.strerror}") from error
+        if any(path.iterdir()):
+            raise UserError(
+                f"run_dir={path}: is not empty. Give a new directory, or resume={path} to go on there"
+            )
+        return cls(path)
+
     @property
     def plots(self) -> Path:
         """Folder of pictures, made on first use."""

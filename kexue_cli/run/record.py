@@ -21,7 +21,17 @@ from kexue_cli.run.directory import SCHEMA_VERSION, RunDirectory
 
 RECORDED_PACKAGES = ("torch", "numpy", "pandas", "hydra-core", "omegaconf", "scikit-learn", "numba")
 # Keys which do not change what a run computes.
-NOT_HASHED = ("resume", "output_dir", "checkpoint_minutes", "expected", "experiment", "profile")
+NOT_HASHED = (
+    "resume",
+    "output_dir",
+    "run_dir",
+    "trackers",
+    "dry_run",
+    "checkpoint_minutes",
+    "expected",
+    "experiment",
+    "profile",
+)
 
 
 class RunRecord:
