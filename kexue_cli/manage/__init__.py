@@ -1,0 +1,1 @@
+"""The second command, `kexue`: everything about finished runs and about data sets."""

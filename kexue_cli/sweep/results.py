@@ -1,0 +1,75 @@
+"""sweep.csv and summary.csv: every job's outcome, and means over seeds and folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kexue_cli.manage import tables
+from kexue_cli.manage.grouping import REPETITION_KEYS, metric_names
+from kexue_cli.manage.store import Run, read_run
+from kexue_cli.run.files import write_text
+from kexue_cli.sweep import plan as plans
+from kexue_cli.sweep.job import read_report, status_of
+
+
+def write_results(plan: plans.Plan) -> None:
+    """Write sweep.csv and summary.csv of whatever there is by now."""
+    write_text(plan.directory / "sweep.csv", tables.render(job_rows(plan), format="csv") + "\n")
+    write_text(plan.directory / "summary.csv", tables.render(summary_rows(plan), format="csv") + "\n")
+
+
+def job_rows(plan: plans.Plan) -> list[tables.Row]:
+    """One row per job: status, what was swept, all metrics, time, the last line of its error."""
+    keys = plans.swept_keys(plan)
+    runs = [read_run(plan.run_directory(n)) for n in range(len(plan.jobs))]
+    metrics = metric_names(runs)
+    rows = []
+    for number, (job, run) in enumerate(zip(plan.jobs, runs, strict=True)):
+        settings, report = plans.settings_of(job), read_report(plan, number)
+        row: tables.Row = {"job": number, "status": status_of(plan, number)}
+        row |= {key: settings.get(key) for key in keys}
+        row |= {f"{s}/{m}": run.splits.get(s, {}).get(m) for s, m in metrics}
+        row["wall_seconds"] = report.get("wall_seconds")
+        row["error"] = _last_line(report.get("error"))
+        row["directory"] = str(number)
+        rows.append(row)
+    return rows
+
+
+def summary_rows(plan: plans.Plan) -> list[tables.Row]:
+    """One row per setting: n finished jobs of all, and mean, sd of every metric over seeds and folds."""
+    keys = [key for key in plans.swept_keys(plan) if key not in REPETITION_KEYS]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, job in enumerate(plan.jobs):
+        settings = plans.settings_of(job)
+        groups.setdefault(tuple(settings.get(key) for key in keys), []).append(number)
+    rows = []
+    for setting, numbers in groups.items():
+        finished = [n for n in numbers if status_of(plan, n) == "done"]
+        row: tables.Row = dict(zip(keys, setting, strict=True))
+        row |= {"done": len(finished), "of": len(numbers)}
+        rows.append(row | _means([read_run(plan.run_directory(n)) for n in finished]))
+    return rows
+
+
+def _means(runs: list[Run]) -> tables.Row:
+    row: tables.Row = {}
+    for split, metric in metric_names(runs):
+        found = (run.splits.get(split, {}).get(metric) for run in runs)
+        values = [float(value) for value in found if isinstance(value, (int, float))]
+        row[f"{split}/{metric}"] = tables.mean_sd(values)
+    return row
+
+
+def primary_column(plan: plans.Plan) -> str | None:
+    """split/name of the primary metric, as the first finished job states it."""
+    for number in range(len(plan.jobs)):
+        primary = read_run(plan.run_directory(number)).primary
+        if primary:
+            return f"{primary['split']}/{primary['name']}"
+    return None
+
+
+def _last_line(text: Any) -> str | None:
+    lines = [line for line in str(text or "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else None
