@@ -1,0 +1,1 @@
+"""Task em: from maximum likelihood to EM, for mixtures and topics."""

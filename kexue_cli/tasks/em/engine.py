@@ -1,0 +1,175 @@
+"""One pass over the rows: natural parameters in, sufficient statistics out.
+
+Rows are read in slices (memory-mapped files never whole), each slice goes through the compiled
+kernel or, on a GPU and for many components, through torch; slices are added up in a fixed order,
+so that the number of threads changes no bit. Responsibilities live only as long as their block.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from kexue_cli.tasks.em.natural import Natural, Statistics, zeros_like
+
+Mode = Literal["soft", "hard", "stochastic"]
+SLICE_BYTES = 4_000_000  # of float64 rows: bounds the memory of the torch path and of a read
+KERNEL_COMPONENTS = 192  # above, whole-slice matrix products beat the kernel's tiles
+KERNEL_COLUMNS = 90  # above, the packed features of a block no longer fit a second-level cache
+
+
+@dataclass
+class Rows:
+    """Data of a mixture.
+
+    Attributes:
+        values: (n, d) array or memory map, any real type.
+        shift: (d,), taken off every row before anything is summed: the column means.
+        weights: (n,) non-negative, or None.
+        labels: (n,) int64, a known component or -1, or None.
+    """
+
+    values: np.ndarray
+    shift: np.ndarray
+    weights: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the row weights: the n of a log-likelihood."""
+        return float(len(self) if self.weights is None else self.weights.sum())
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows start .. stop-1; reads nothing yet from a memory map."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        labels = None if self.labels is None else self.labels[start:stop]
+        return Rows(self.values[start:stop], self.shift, weights, labels)
+
+    def centred(self) -> np.ndarray:
+        """(n, d) float64 without `shift`: for parts, not for the whole of a large file."""
+        return np.asarray(self.values, dtype=np.float64) - self.shift
+
+    def slices(self, rows_per_slice: int | None = None) -> list[tuple[int, int]]:
+        """(start, stop) of slices of about SLICE_BYTES; depends on the shape only."""
+        size = rows_per_slice or max(128, SLICE_BYTES // (8 * max(1, self.values.shape[1])))
+        return [(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+
+@dataclass
+class Engine:
+    """Where and how passes are computed.
+
+    Attributes:
+        device: a torch device name; the CPU goes through the compiled kernel where that is faster.
+        threads: slices computed at once on the CPU.
+        dtype: arithmetic of the torch path; sums between slices are always float64.
+        rank, ranks: this process takes every ranks-th slice and sums are added over processes.
+        all_reduce: adds a float64 vector over the processes, in place.
+        poll: called between slices; may raise to stop the run.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    dtype: Literal["float64", "float32"] = "float64"
+    backend: Literal["auto", "kernel", "torch"] = "auto"
+    rank: int = 0
+    ranks: int = 1
+    all_reduce: Callable[[np.ndarray], None] | None = None
+    poll: Callable[[], None] = lambda: None
+    _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
+
+    def expectation(
+        self,
+        rows: Rows,
+        natural: Natural,
+        mode: Mode = "soft",
+        noise_seed: tuple[int, ...] = (0,),
+        slices: list[tuple[int, int]] | None = None,
+    ) -> Statistics:
+        """E-step over all rows and the sums of the M-step.
+
+        Args:
+            mode: soft responsibilities, hard (all to the likeliest component), or stochastic (all
+                to one component drawn from the posterior, by random numbers of `noise_seed`).
+            slices: only these; all by default.
+        """
+        step = self._kernel_step(natural) if self._uses_kernel(natural) else self._torch(natural)
+        mine = list(enumerate(rows.slices() if slices is None else slices))[self.rank :: self.ranks]
+
+        def one(numbered: tuple[int, tuple[int, int]]) -> Statistics:
+            number, (start, stop) = numbered
+            part = rows.part(start, stop)
+            noise = np.empty((len(part), 0))
+            if mode == "stochastic":
+                generator = np.random.default_rng((*noise_seed, number))
+                noise = generator.random((len(part), len(natural.constant)))
+            return step(part, mode, noise)
+
+        total = zeros_like(natural)
+        for sums in self._in_order(one, mine):
+            total = total + sums
+            self.poll()
+        return self._summed_over_processes(total)
+
+    def _in_order(self, work: Callable[[Any], Statistics], items: Iterable[Any]) -> Iterator[Any]:
+        """Results in the order of items; on several threads never more than 2 per thread wait."""
+        if self.threads == 1:
+            yield from map(work, items)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads)
+        waiting: deque[Future[Statistics]] = deque()
+        for item in items:
+            waiting.append(self._pool.submit(work, item))
+            if len(waiting) > 2 * self.threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _uses_kernel(self, natural: Natural) -> bool:
+        if self.backend != "auto":
+            return self.backend == "kernel"
+        restarts, components, columns = natural.linear.shape
+        whole = natural.quadratic is not None and natural.quadratic.ndim == 4
+        return (
+            self.device == "cpu"
+            and self.dtype == "float64"
+            and restarts * components <= KERNEL_COMPONENTS
+            and columns <= (KERNEL_COLUMNS if whole else 40 * KERNEL_COLUMNS)
+            and importlib.util.find_spec("numba") is not None
+        )
+
+    def _kernel_step(self, natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:
+        from kexue_cli.tasks.em.kernel_pass import kernel_step
+
+        return kernel_step(natural)
+
+    def _torch(self, natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:
+        from kexue_cli.tasks.em.torch_pass import torch_step
+
+        return torch_step(natural, self.device, self.dtype)
+
+    def _summed_over_processes(self, total: Statistics) -> Statistics:
+        if self.all_reduce is None:
+            return total
+        arrays = [total.count, total.first, total.log_likelihood, total.entropy]
+        if total.second is not None:
+            arrays.append(total.second)
+        flat = np.concatenate([array.ravel() for array in arrays])
+        self.all_reduce(flat)
+        ends = np.cumsum([array.size for array in arrays])
+        parts = [
+            piece.reshape(array.shape)
+            for piece, array in zip(np.split(flat, ends[:-1]), arrays, strict=True)
+        ]
+        second = parts[4] if total.second is not None else None
+        return Statistics(parts[0], parts[1], second, parts[2], parts[3])

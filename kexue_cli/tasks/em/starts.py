@@ -1,0 +1,143 @@
+"""Where EM begins: centres or responsibilities, one random stream per restart."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from kexue_cli.errors import UserError
+from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.iterate import Family
+from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+
+Start = Literal["k-means++", "k-means", "random", "points", "given"]
+SAMPLE = 50_000  # rows that starts look at
+
+
+def sampled(rows: Rows, generator: np.random.Generator, size: int = SAMPLE) -> np.ndarray:
+    """At most `size` rows, centred, drawn without replacement where there are more."""
+    if len(rows) <= size:
+        return rows.centred()
+    chosen = np.sort(generator.choice(len(rows), size=size, replace=False))
+    return np.asarray(rows.values[chosen], dtype=np.float64) - rows.shift
+
+
+def distinct_rows(values: np.ndarray, enough: int) -> int:
+    """Number of distinct rows, counted up to `enough`."""
+    head = np.unique(values[: 20 * enough], axis=0)
+    return len(head) if len(head) >= enough else len(np.unique(values, axis=0))
+
+
+def plus_plus(
+    values: np.ndarray, components: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Centres (K, d) by greedy k-means++ (Arthur and Vassilvitskii 2007): rows of `values`.
+
+    Each further centre is the best of 2 + log K candidates drawn with probability proportional to
+    the squared distance from the centres so far.
+    """
+    trials = 2 + int(np.log(components))
+    squares = np.einsum("nd,nd->n", values, values)
+    centres = np.empty((components, values.shape[1]))
+    centres[0] = values[generator.integers(len(values))]
+    nearest = _squared_distances(values, squares, centres[:1])[:, 0]
+    for k in range(1, components):
+        total = nearest.sum()
+        if total <= 0:
+            raise UserError(f"{k} distinct rows, but {components} components: lower n_components")
+        drawn = np.searchsorted(np.cumsum(nearest), generator.random(trials) * total)
+        candidates = values[np.minimum(drawn, len(values) - 1)]
+        closer = np.minimum(nearest[:, None], _squared_distances(values, squares, candidates))
+        best = int(np.argmin(closer.sum(axis=0)))
+        centres[k], nearest = candidates[best], closer[:, best]
+    return centres
+
+
+def _squared_distances(
+    values: np.ndarray, squares: np.ndarray, centres: np.ndarray
+) -> np.ndarray:
+    distances = squares[:, None] - 2 * values @ centres.T + np.einsum("kd,kd->k", centres, centres)
+    # rounding leaves a centre a hair away from itself; it must not be drawn twice
+    distances[distances < 1e-13 * (squares.max() + 1e-300)] = 0.0
+    return distances
+
+
+def centres_of(
+    start: Start, rows: Rows, scale: np.ndarray, components: int, seeds: list[int]
+) -> np.ndarray:
+    """Start centres (R, K, d) relative to the shift, one restart per seed.
+
+    Distances are measured after division by `scale` (d,), the columns' standard deviations, so
+    that units do not matter.
+    """
+    from kexue_cli.tasks.em.kmeans import lloyd
+
+    found = []
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        values = sampled(rows, generator) / scale
+        if start == "points":
+            if distinct_rows(values, components) < components:
+                raise UserError(f"fewer distinct rows than n_components={components}")
+            distinct = np.unique(values, axis=0)
+            centres = distinct[generator.choice(len(distinct), size=components, replace=False)]
+        else:
+            centres = plus_plus(values, components, generator)
+        if start == "k-means":
+            centres = lloyd(values, centres, max_iter=50).centres
+        found.append(centres * scale)
+    return np.stack(found)
+
+
+def nearest_centre(centres: np.ndarray, scale: np.ndarray, second: tuple[int, ...] | None) -> Natural:
+    """Natural parameters whose hard E-step gives each row to its nearest centre."""
+    weighted = centres / scale**2
+    constant = -0.5 * np.sum(weighted * centres, axis=2)
+    shape = constant.shape
+    quadratic = None if second is None else np.zeros((*shape, *second))
+    return Natural(constant, weighted, quadratic, np.zeros(len(centres)))
+
+
+def start_parameters(
+    start: Start,
+    family: Family,
+    rows: Rows,
+    engine: Engine,
+    seeds: list[int],
+    given: np.ndarray | None = None,
+    scale: np.ndarray | None = None,
+) -> Parameters:
+    """Parameters of R restarts after one M-step from the start's responsibilities.
+
+    Args:
+        given: (K, d) start means in the units of the data, for start="given".
+    """
+    scale = np.ones(family.columns) if scale is None else scale
+    if start == "random":
+        sums = _random_partition(family, rows, engine, seeds)
+        return family.maximise(sums)
+    if start == "given":
+        if given is None or given.shape != (family.n_components, family.columns):
+            found = "none" if given is None else f"shape {given.shape}"
+            raise UserError(
+                f"start=given needs means of shape ({family.n_components}, {family.columns}), "
+                f"found {found}: set model.start_means to a .csv or .npy file"
+            )
+        centres = (given - rows.shift)[None]
+    else:
+        centres = centres_of(start, rows, scale, family.n_components, seeds)
+    natural = nearest_centre(centres, scale, family.second_shape())
+    return family.maximise(engine.expectation(rows, natural, "hard"))
+
+
+def _random_partition(
+    family: Family, rows: Rows, engine: Engine, seeds: list[int]
+) -> Statistics:
+    shape = (len(seeds), family.n_components)
+    second = family.second_shape()
+    quadratic = None if second is None else np.zeros((*shape, *second))
+    natural = Natural(
+        np.zeros(shape), np.zeros((*shape, family.columns)), quadratic, np.zeros(len(seeds))
+    )
+    return engine.expectation(rows, natural, "stochastic", noise_seed=tuple(seeds))
