@@ -74,7 +74,7 @@ class _Loop:
         self.stages = stages
         self.progress = Progress()
         self.means = RunningMeans()
-        self.compiled: nn.Module = torch.compile(model) if ctx.cfg.device.compile else model
+        self.compiled: Any = torch.compile(model) if ctx.cfg.device.compile else model
         self.optimizers: list[torch.optim.Optimizer] = []
         self.average: WeightAverage | None = None
         self.scaler = torch.amp.GradScaler(
