@@ -103,7 +103,7 @@ class Engine:
             slices: only these; all by default.
         """
         step = self._kernel_step(natural) if self._uses_kernel(natural) else self._torch(natural)
-        mine = list(enumerate(rows.slices() if slices is None else slices))[self.rank :: self.ranks]
+        mine = self.share(rows.slices() if slices is None else slices)
 
         def one(numbered: tuple[int, tuple[int, int]]) -> Statistics:
             number, (start, stop) = numbered
@@ -115,19 +115,23 @@ class Engine:
             return step(part, mode, noise)
 
         total = zeros_like(natural)
-        for sums in self._in_order(one, mine):
+        for sums in self.in_order(one, mine):
             total = total + sums
             self.poll()
         return self._summed_over_processes(total)
 
-    def _in_order(self, work: Callable[[Any], Statistics], items: Iterable[Any]) -> Iterator[Any]:
+    def share(self, slices: list[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
+        """The slices of this process, numbered as in the whole."""
+        return list(enumerate(slices))[self.rank :: self.ranks]
+
+    def in_order(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """Results in the order of items; on several threads never more than 2 per thread wait."""
         if self.threads == 1:
             yield from map(work, items)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads)
-        waiting: deque[Future[Statistics]] = deque()
+        waiting: deque[Future[Any]] = deque()
         for item in items:
             waiting.append(self._pool.submit(work, item))
             if len(waiting) > 2 * self.threads:
@@ -164,12 +168,16 @@ class Engine:
         arrays = [total.count, total.first, total.log_likelihood, total.entropy]
         if total.second is not None:
             arrays.append(total.second)
-        flat = np.concatenate([array.ravel() for array in arrays])
-        self.all_reduce(flat)
-        ends = np.cumsum([array.size for array in arrays])
-        parts = [
-            piece.reshape(array.shape)
-            for piece, array in zip(np.split(flat, ends[:-1]), arrays, strict=True)
-        ]
+        parts = self.summed(arrays)
         second = parts[4] if total.second is not None else None
         return Statistics(parts[0], parts[1], second, parts[2], parts[3])
+
+    def summed(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The sums of these arrays over all processes."""
+        if self.all_reduce is None:
+            return arrays
+        flat = np.concatenate([array.ravel() for array in arrays]).astype(np.float64)
+        self.all_reduce(flat)
+        ends = np.cumsum([array.size for array in arrays])
+        pieces = np.split(flat, ends[:-1])
+        return [piece.reshape(array.shape) for piece, array in zip(pieces, arrays, strict=True)]

@@ -34,6 +34,8 @@ class GaussianMixture:
         prior: pseudo-observations of that variance per component. The M-step maximises the
             likelihood times this inverse-Wishart term, so the penalised likelihood never falls,
             no component gets singular, and units of measurement do not matter.
+        reduces: the rows are those `column_scatter` was summed over, all without gaps, so that
+            pooled models may leave the term that all components share out of the E-step.
         reg_covar: added to all variances after the M-step, in squared units of the data, as in
             scikit-learn; breaks strict monotonicity, 0 by default.
     """
@@ -44,6 +46,7 @@ class GaussianMixture:
     variances: np.ndarray
     prior: float = 1e-6
     reg_covar: float = 0.0
+    reduces: bool = True
 
     @property
     def columns(self) -> int:
@@ -58,7 +61,7 @@ class GaussianMixture:
 
     def second_shape(self) -> tuple[int, ...] | None:
         """Shape after (R, K) of the second moments this model needs; None: none at all."""
-        if self.model in POOLED:
+        if self.model in POOLED and self.reduces:
             return None
         if self.model == "VII":
             return ()
@@ -144,7 +147,7 @@ class GaussianMixture:
         )
         offset = np.zeros(len(weights))
         quadratic: np.ndarray | None = -0.5 * precisions
-        if reduced and self.model in POOLED:
+        if reduced and self.reduces and self.model in POOLED:
             product = precisions[:, 0] * self.column_scatter
             offset = -0.5 * product.reshape(len(product), -1).sum(axis=1)
             quadratic = None
