@@ -1,0 +1,227 @@
+"""Compiled inner loops of n-gram counting: pack, sort, run-length, merge, prefixes.
+
+A key packs `order` symbols of `bits` bits into one uint64, the first symbol highest, so that
+numerical order is alphabetical order and the first m symbols are the key shifted right. Symbol 0
+fills the places beyond the end of a piece.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_cli.extras import require
+
+numba = require("numba", extra="minent")
+
+Keys = NDArray[np.uint64]
+DIGIT_BITS = 11  # of a radix pass: 2048 counters stay in the first-level cache
+
+
+@numba.njit(nogil=True, cache=True)
+def pack_keys(
+    symbols: NDArray[np.uint32], owned: int, order: int, bits: int, full_only: bool, keys: Keys
+) -> int:
+    """Write the key of every window that starts at one of the first `owned` symbols; how many.
+
+    `symbols` (length,) is a stream of pieces, each ended by a 0; `keys` (at least owned,) receives
+    them. With `full_only` windows cut short by the piece's end are left out.
+    """
+    shift = np.uint64(bits)
+    top = np.uint64((order - 1) * bits)
+    last = (np.uint64(1) << shift) - np.uint64(1)
+    key, count = np.uint64(0), 0
+    for i in range(symbols.size - 1, -1, -1):
+        if symbols[i] == 0:
+            key = np.uint64(0)
+            continue
+        key = (np.uint64(symbols[i]) << top) | (key >> shift)
+        if i < owned and (not full_only or (key & last) != 0):
+            keys[count] = key
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def lay_out(
+    characters: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    symbol_of: NDArray[np.uint32],
+    padding: int,
+    joins: bool,
+    stream: NDArray[np.uint32],
+) -> int:
+    """Write pieces as a stream of symbols, a 0 between two of them; returns its length.
+
+    The last piece is left open. With `padding` every piece is preceded by that many symbols 1 and
+    ended by a symbol 2. With `joins` the first piece goes on with one that is open already.
+    """
+    n = 0
+    for piece in range(starts.size - 1):
+        if piece > 0:
+            if padding:
+                stream[n] = 2
+                n += 1
+            stream[n] = 0
+            n += 1
+        if piece > 0 or not joins:
+            stream[n : n + padding] = 1
+            n += padding
+        for i in range(starts[piece], starts[piece + 1]):
+            stream[n] = symbol_of[characters[i]]
+            n += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def stream_text(
+    raw: NDArray[np.uint32],
+    kinds: NDArray[np.uint8],
+    symbol_of: NDArray[np.uint32],
+    padding: int,
+    state: NDArray[np.int64],
+    stream: NDArray[np.uint32],
+) -> int:
+    """Write raw text as a stream of symbols, a 0 after each piece; returns its length.
+
+    `kinds` says of every code point: 0 no word holds it, 1 it belongs to words, 2 it is skipped,
+    3 it is skipped and ends a word. `state` (2,) carries from block to block whether a piece is
+    open and whether it has met its end. Marks are as in `lay_out`.
+    """
+    is_open, ended = state[0], state[1]
+    n = 0
+    for code in raw:
+        kind = kinds[code]
+        if kind >= 2:
+            ended |= kind == 3
+            continue
+        if is_open and (ended or kind == 0):
+            if padding:
+                stream[n] = 2
+                n += 1
+            stream[n] = 0
+            n += 1
+            is_open = 0
+        ended = 0
+        if kind == 0:
+            continue
+        if not is_open:
+            stream[n : n + padding] = 1
+            n += padding
+            is_open = 1
+        stream[n] = symbol_of[code]
+        n += 1
+    state[0], state[1] = is_open, ended
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def radix_sort(keys: Keys, spare: Keys, bits: int) -> Keys:
+    """Sort keys below 2**bits; both arrays are overwritten, the one that holds them is returned."""
+    passes = (bits + DIGIT_BITS - 1) // DIGIT_BITS
+    mask = np.uint64((1 << DIGIT_BITS) - 1)
+    histogram = np.zeros((passes, 1 << DIGIT_BITS), np.int64)
+    for i in range(keys.size):
+        for p in range(passes):
+            histogram[p, (keys[i] >> np.uint64(p * DIGIT_BITS)) & mask] += 1
+    for p in range(passes):
+        places = histogram[p]
+        if places.max() == keys.size:  # every key has the same digit here
+            continue
+        total = 0
+        for digit in range(places.size):
+            total, places[digit] = total + places[digit], total
+        shift = np.uint64(p * DIGIT_BITS)
+        for i in range(keys.size):
+            digit = (keys[i] >> shift) & mask
+            spare[places[digit]] = keys[i]
+            places[digit] += 1
+        keys, spare = spare, keys
+    return keys
+
+
+@numba.njit(nogil=True, cache=True)
+def run_length(keys: Keys, counts: NDArray[np.uint32]) -> int:
+    """Reduce sorted keys in place to distinct ones with their `counts`; returns how many."""
+    distinct = 0
+    i = 0
+    while i < keys.size:
+        key, first = keys[i], i
+        while i < keys.size and keys[i] == key:
+            i += 1
+        keys[distinct] = key
+        counts[distinct] = i - first
+        distinct += 1
+    return distinct
+
+
+@numba.njit(nogil=True, cache=True)
+def merge_add(
+    keys_a: Keys,
+    counts_a: NDArray[np.uint64],
+    keys_b: Keys,
+    counts_b: NDArray[np.uint64],
+    keys: Keys,
+    counts: NDArray[np.uint64],
+) -> int:
+    """Merge two sorted runs of distinct keys, adding counts of equal ones; returns the length."""
+    i = j = n = 0
+    while i < keys_a.size and j < keys_b.size:
+        a, b = keys_a[i], keys_b[j]
+        take_a, take_b = a <= b, b <= a
+        keys[n] = a if take_a else b
+        counts[n] = (counts_a[i] if take_a else np.uint64(0)) + (
+            counts_b[j] if take_b else np.uint64(0)
+        )
+        i += take_a
+        j += take_b
+        n += 1
+    while i < keys_a.size:
+        keys[n], counts[n] = keys_a[i], counts_a[i]
+        i, n = i + 1, n + 1
+    while j < keys_b.size:
+        keys[n], counts[n] = keys_b[j], counts_b[j]
+        j, n = j + 1, n + 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def prefix_counts(
+    keys: Keys,
+    counts: NDArray[np.uint64],
+    drop_bits: int,
+    bits: int,
+    prefixes: Keys,
+    totals: NDArray[np.uint64],
+) -> int:
+    """Counts of the keys' prefixes (keys shifted right by `drop_bits`), short ones left out.
+
+    Returns how many distinct prefixes were written to `prefixes` and `totals`.
+    """
+    shift = np.uint64(drop_bits)
+    last = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    n = 0
+    for i in range(keys.size):
+        prefix = keys[i] >> shift
+        if (prefix & last) == 0:
+            continue
+        if n and prefixes[n - 1] == prefix:
+            totals[n - 1] += counts[i]
+        else:
+            prefixes[n], totals[n] = prefix, counts[i]
+            n += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def count_prefixes(keys: Keys, drop_bits: int, bits: int) -> int:
+    """How many distinct prefixes of full length there are: the room `prefix_counts` needs."""
+    shift = np.uint64(drop_bits)
+    last = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    n, previous = 0, np.uint64(0)
+    for i in range(keys.size):
+        prefix = keys[i] >> shift
+        if (prefix & last) != 0 and prefix != previous:
+            n += 1
+            previous = prefix
+    return n

@@ -1,0 +1,266 @@
+"""Exact n-gram counts of any corpus: all orders up to `order` from one sort, out of core.
+
+The boundary rule `open`: an n-gram lies within one piece (a line, cut at punctuation), and nothing
+stands for the piece's ends; each order counts every position. The rule `kenlm` is KenLM's
+count_ngrams: order - 1 begin marks before a piece, one stop mark after it, whole windows only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.tasks.minent import ngram_store
+from kexue_cli.tasks.minent.memory import MIB, working_mib
+from kexue_cli.tasks.minent.ngram_kernels import (
+    count_prefixes,
+    pack_keys,
+    prefix_counts,
+    radix_sort,
+    run_length,
+)
+from kexue_cli.tasks.minent.ngram_store import AnyRun, DiskRun, Run
+from kexue_cli.tasks.minent.symbols import Block, Chunks, SymbolTable, blocks, survey
+
+RULES = ("open", "kenlm")
+FIRST_SYMBOL = {"open": 1, "kenlm": 3}
+BYTES_PER_SYMBOL = 28  # symbols (4), keys (8), room to sort them (8), what allocation wastes
+RESERVE_MIB = 32  # compiled code, a block of text being decoded
+LEAST_JOB, LEAST_MERGE = 1 << 16, 1 << 14
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class NgramCounts:
+    """Counts of the windows of `order` symbols; every lower order is a sum over prefixes."""
+
+    order: int
+    rule: str
+    table: SymbolTable
+    records: Run
+
+    def of_order(self, m: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Keys of `m` symbols (distinct,) ascending and their counts (distinct,)."""
+        bits = self.table.bits
+        drop = (self.order - m) * bits
+        keys, counts = np.asarray(self.records.keys), np.asarray(self.records.counts)
+        room = count_prefixes(keys, drop, bits)
+        prefixes, totals = np.empty(room, np.uint64), np.empty(room, np.uint64)
+        prefix_counts(keys, counts, drop, bits, prefixes, totals)
+        return prefixes, totals
+
+    def as_dict(self, m: int) -> dict[str, int]:
+        """The m-grams as text, for small corpora; marks are left out of the text."""
+        keys, counts = self.of_order(m)
+        return {self.table.spell(int(k), m): int(c) for k, c in zip(keys, counts, strict=True)}
+
+    def save(self, folder: Path) -> None:
+        """Write the counts as a folder (see docs/minent_counts.md); an old one is replaced."""
+        with ngram_store.new_folder(folder) as partial:
+            length = ngram_store.write_records(partial, iter([self.records]))
+            ngram_store.write_header(
+                partial, Windows(self.table, self.order, self.rule).header(length)
+            )
+
+
+def load(folder: Path) -> NgramCounts:
+    """Counts written by `save` or `count_ngrams(folder=…)`, mapped from disk."""
+    head, records = ngram_store.read_folder(folder)
+    table = SymbolTable(np.array(head["code_points"], np.uint32), head["first_symbol"])
+    return NgramCounts(head["order"], head["rule"], table, records)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What is counted: windows of `order` symbols of a table under a boundary rule."""
+
+    table: SymbolTable
+    order: int
+    rule: str
+
+    def blocks(self, corpus: Chunks) -> Iterator[Block]:
+        """The corpus as a stream of symbols."""
+        return blocks(corpus, self.table, self.order, padded=self.rule == "kenlm")
+
+    def count(self, parts: list[Block]) -> Run:
+        """The distinct windows of some blocks, sorted, with their counts (uint32)."""
+        bits, whole = self.table.bits, self.rule == "kenlm"
+        keys = np.empty(sum(part.owned for part in parts), np.uint64)
+        n = 0
+        for part in parts:
+            n += pack_keys(part.symbols, part.owned, self.order, bits, whole, keys[n:])
+        spare = np.empty(n, np.uint64)
+        ordered = radix_sort(keys[:n], spare, self.order * bits)
+        counts = np.empty(n, np.uint32)
+        distinct = run_length(ordered, counts)
+        return Run(ordered[:distinct].copy(), counts[:distinct].copy())
+
+    def longest(self, run: Run) -> int:
+        """The largest order of which the run holds a whole n-gram."""
+        mask, bits = np.uint64((1 << self.table.bits) - 1), self.table.bits
+        for m in range(self.order, 0, -1):
+            if np.any((run.keys >> np.uint64((self.order - m) * bits)) & mask):
+                return m
+        return 0
+
+    def header(self, records: int) -> dict[str, object]:
+        """What counts.json says."""
+        return {
+            "order": self.order,
+            "bits": self.table.bits,
+            "first_symbol": self.table.first,
+            "rule": self.rule,
+            "records": records,
+            "code_points": self.table.code_points.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class CountPlan:
+    """How much is counted at a time.
+
+    workers        threads that sort
+    job_symbols    symbols of one sort
+    merge_records  records of one merge step, per worker
+    in_memory      whether all runs are kept in memory until the end
+    """
+
+    workers: int
+    job_symbols: int
+    merge_records: int
+    in_memory: bool
+
+    @staticmethod
+    def within(memory_mib: int, workers: int | None, symbols: int) -> CountPlan:
+        """A plan for about `symbols` symbols that stays within `memory_mib` in all.
+
+        Raises ConfigError where the memory is too little, or more than there is.
+        """
+        room = max(working_mib(memory_mib) - RESERVE_MIB, RESERVE_MIB // 4) * MIB
+        workers = workers or usable_cores()
+        in_memory = symbols * (BYTES_PER_SYMBOL + 2 * ngram_store.RECORD_BYTES) <= room
+        jobs = workers + 1  # one is being filled while the others are sorted
+        job_symbols = min(room // (jobs * BYTES_PER_SYMBOL), symbols // workers + 1)
+        merge_records = room // (jobs * 3 * ngram_store.RECORD_BYTES)
+        return CountPlan(
+            workers, max(job_symbols, LEAST_JOB), max(merge_records, LEAST_MERGE), in_memory
+        )
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_ngrams(
+    corpus: Chunks,
+    order: int,
+    *,
+    rule: str = "open",
+    memory_mib: int = 1024,
+    workers: int | None = None,
+    folder: Path | None = None,
+    scratch: Path | None = None,
+    advance: Advance = lambda symbols: None,
+) -> NgramCounts:
+    """Count every n-gram of orders 1 … `order` in the free pieces of a corpus.
+
+    `memory_mib` bounds the whole process. With `folder` the counts are written there and mapped;
+    without it they are returned in memory. Runs that do not fit go to a temporary folder under
+    `scratch`. `advance` is told how many symbols were taken in; it may raise to stop.
+
+    Raises UserError where no piece has `order` characters, or the key does not fit 64 bits;
+    ConfigError where the memory is too little, or more than there is.
+    """
+    if order < 1:
+        raise ConfigError("model.order", f"expected at least 1, found {order}")
+    table, characters = survey(corpus, FIRST_SYMBOL[rule])
+    table.check_order(order)
+    windows = Windows(table, order, rule)
+    plan = CountPlan.within(memory_mib, workers, characters * (2 if rule == "open" else order + 2))
+    with ExitStack() as stack:
+        scratch_path = None
+        if not plan.in_memory:
+            scratch_path = stack.enter_context(ngram_store.scratch_folder(scratch))
+        pool = stack.enter_context(ThreadPoolExecutor(plan.workers))
+        runs = sorted_runs(windows, corpus, plan, pool, scratch_path, advance)
+        parts = ngram_store.merged(runs, plan.merge_records, pool, plan.workers)
+        return collect(windows, parts, folder)
+
+
+def sorted_runs(
+    windows: Windows,
+    corpus: Chunks,
+    plan: CountPlan,
+    pool: Executor,
+    scratch: Path | None,
+    advance: Advance,
+) -> list[AnyRun]:
+    """Count the corpus job by job; runs are kept in memory, or in files where `scratch` is given.
+
+    Raises UserError where no piece has `order` characters.
+    """
+    runs: list[AnyRun] = []
+    longest = 0
+    for run in _in_order(
+        windows.count, _jobs(windows.blocks(corpus), plan, advance), pool, plan.workers
+    ):
+        longest = max(longest, windows.longest(run))
+        runs.append(run if scratch is None else DiskRun(run, scratch, f"run{len(runs)}"))
+    if windows.rule == "open" and longest < windows.order:
+        raise UserError(
+            f"model.order={windows.order} is larger than the longest piece of text ({longest} "
+            "characters between line ends and punctuation); choose a smaller order"
+        )
+    return runs
+
+
+def _jobs(stream: Iterator[Block], plan: CountPlan, advance: Advance) -> Iterator[list[Block]]:
+    """Blocks in groups of about `job_symbols`."""
+    parts: list[Block] = []
+    held = 0
+    for block in stream:
+        parts.append(block)
+        held += block.owned
+        advance(block.owned)
+        if held >= plan.job_symbols:
+            yield parts
+            parts, held = [], 0
+    if held:
+        yield parts
+
+
+def _in_order(
+    work: Callable[[list[Block]], Run], jobs: Iterator[list[Block]], pool: Executor, ahead: int
+) -> Iterator[Run]:
+    """Results of the jobs in their order, `ahead` of them at work at a time."""
+    waiting: deque[Future[Run]] = deque()
+    for job in jobs:
+        waiting.append(pool.submit(work, job))
+        del job
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def collect(windows: Windows, parts: Iterator[Run], folder: Path | None) -> NgramCounts:
+    """Put merged parts together: in memory, or as a counts folder that is then mapped."""
+    if folder is None:
+        kept = list(parts)
+        keys = np.concatenate([part.keys for part in kept])
+        counts = np.concatenate([part.counts.astype(np.uint64, copy=False) for part in kept])
+        return NgramCounts(windows.order, windows.rule, windows.table, Run(keys, counts))
+    with ngram_store.new_folder(folder) as partial:
+        length = ngram_store.write_records(partial, parts)
+        ngram_store.write_header(partial, windows.header(length))
+    return load(folder)
