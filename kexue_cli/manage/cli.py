@@ -1,8 +1,8 @@
 """Entry of `kexue`: finds the sub-command, imports that one only, shows errors in one line.
 
 A sub-command is a module with NAME, HELP, add_arguments(parser) and run(args) -> int. Those of this
-package lie in `kexue_cli/manage/commands/`; a task adds its own as `kexue_cli/tasks/<task>/command.py`.
-None of them imports torch, NumPy or pandas before it runs.
+package lie in `kexue_cli/manage/commands/`; a task adds its own as
+`kexue_cli/tasks/<task>/command.py`. None of them imports torch, NumPy or pandas before it runs.
 """
 
 from __future__ import annotations

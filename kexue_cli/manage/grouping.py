@@ -11,7 +11,15 @@ from kexue_cli.manage.store import Run
 # What may differ between repetitions of one experiment.
 REPETITION_KEYS = ("seed", "data.fold")
 # What says nothing about the result.
-SILENT_KEYS = ("output_dir", "run_dir", "resume", "checkpoint_minutes", "profile", "trackers", "device.threads")
+SILENT_KEYS = (
+    "output_dir",
+    "run_dir",
+    "resume",
+    "checkpoint_minutes",
+    "profile",
+    "trackers",
+    "device.threads",
+)
 
 
 @dataclass
@@ -44,10 +52,10 @@ def by_setting(runs: Iterable[Run]) -> list[Setting]:
     settings: dict[tuple[Any, ...], Setting] = {}
     for run in runs:
         record = run.record
-        names = tuple(str(record.get(key)) for key in ("task", "model", "data"))
+        task, model, data = (str(record.get(key)) for key in ("task", "model", "data"))
         overrides = shared_overrides(record.get("overrides") or [])
-        key = (*names, overrides)
-        settings.setdefault(key, Setting(*names, overrides, [])).runs.append(run)
+        key = (task, model, data, overrides)
+        settings.setdefault(key, Setting(task, model, data, overrides, [])).runs.append(run)
     return list(settings.values())
 
 
@@ -64,5 +72,7 @@ def metric_names(runs: Iterable[Run], splits: Sequence[str] | None = None) -> li
     for run in runs:
         for split, row in run.splits.items():
             if splits is None or split in splits:
-                found.update({(split, k): None for k, v in row.items() if isinstance(v, (int, float))})
+                found.update(
+                    {(split, k): None for k, v in row.items() if isinstance(v, (int, float))}
+                )
     return list(found)

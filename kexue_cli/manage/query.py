@@ -65,9 +65,9 @@ def select(runs: Sequence[Run], terms: Iterable[str]) -> list[Run]:
     """
     kept = list(runs)
     for condition in parse(terms):
-        if kept and all(value_of(run, condition.key) is None for run in kept):
-            if not any(has_key(run, condition.key) for run in runs):
-                raise UserError(f"no run has {condition.key!r}. {_nearest(condition.key, runs)}")
+        nobody = all(value_of(run, condition.key) is None for run in kept)
+        if kept and nobody and not any(has_key(run, condition.key) for run in runs):
+            raise UserError(f"no run has {condition.key!r}. {_nearest(condition.key, runs)}")
         kept = [run for run in kept if condition.holds(run)]
     return kept
 
@@ -136,4 +136,6 @@ def _nearest(key: str, runs: Sequence[Run]) -> str:
         known.update(run.record, run.config)
         known.update(f"{split}/{name}" for split, row in run.splits.items() for name in row)
     close = difflib.get_close_matches(key, sorted(known), n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(close)}?" if close else "`kexue show RUN` lists what there is"
+    return (
+        f"Did you mean {' or '.join(close)}?" if close else "`kexue show RUN` lists what there is"
+    )

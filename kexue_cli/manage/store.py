@@ -53,7 +53,9 @@ class Run:
     @property
     def name(self) -> str:
         """The short name a user can type: the directory's own, or <sweep>/<job> in a sweep."""
-        return f"{self.path.parent.name}/{self.path.name}" if in_sweep(self.path) else self.path.name
+        return (
+            f"{self.path.parent.name}/{self.path.name}" if in_sweep(self.path) else self.path.name
+        )
 
     @property
     def primary(self) -> dict[str, Any]:
@@ -163,14 +165,14 @@ def find_sweeps(root: Path) -> list[Path]:
 
 
 def resolve(text: str, root: Path) -> list[Run]:
-    """The runs a user means: a run directory, a sweep directory, "last", or the end or start of a name.
+    """The runs a user means: a run or sweep directory, "last", or the start or end of a name.
 
     Raises:
         UserError: nothing or more than one thing is meant.
     """
     path = Path(text)
     if path.is_dir():
-        if (path / "run.json").exists() or STAMP.match(path.name) and not is_sweep(path):
+        if (path / "run.json").exists() or (STAMP.match(path.name) and not is_sweep(path)):
             return [read_run(path)]
         runs = [read_run(Path(found)) for found in run_directories(str(path.absolute()))]
         if runs:
@@ -201,7 +203,9 @@ def resolve_one(text: str, root: Path) -> Run:
     """The one run a user means."""
     runs = resolve(text, root)
     if len(runs) != 1:
-        raise UserError(f"{text} is a sweep of {len(runs)} runs: name one of them, such as {text}/0")
+        raise UserError(
+            f"{text} is a sweep of {len(runs)} runs: name one of them, such as {text}/0"
+        )
     return runs[0]
 
 

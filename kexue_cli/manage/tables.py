@@ -24,9 +24,15 @@ def add_format_argument(parser: argparse.ArgumentParser) -> None:
 
 def render(rows: Sequence[Row], columns: Sequence[str] | None = None, format: str = "table") -> str:
     """Rows as text; without `columns`, every key that occurs, in order of appearance."""
-    names = list(columns) if columns is not None else list(dict.fromkeys(k for row in rows for k in row))
+    names = (
+        list(columns)
+        if columns is not None
+        else list(dict.fromkeys(k for row in rows for k in row))
+    )
     if format == "json":
-        return json.dumps([{k: row.get(k) for k in names} for row in rows], indent=2, ensure_ascii=False)
+        return json.dumps(
+            [{k: row.get(k) for k in names} for row in rows], indent=2, ensure_ascii=False
+        )
     if format == "csv":
         return _csv(rows, names)
     cells = [[shown(row.get(name)) for name in names] for row in rows]

@@ -42,7 +42,7 @@ class SweepJob:
 
 
 def run_job(directory: Path, number: int, parallel: int, parent: int) -> str:
-    """Run job `number` unless it is done; returns its status. Never raises for the job's own faults."""
+    """Run job `number` unless it is done; returns its status, also where the job fails."""
     plan = plans.load(directory)
     if stop_requested(directory):
         return "stopped"
@@ -116,7 +116,9 @@ def _set_aside(run_directory: Path) -> None:
     shutil.move(run_directory, attempts / f"{run_directory.name}-{k}")
 
 
-def _wait(directory: Path, words: Sequence[str], environment: dict[str, str], log: IO[bytes]) -> int:
+def _wait(
+    directory: Path, words: Sequence[str], environment: dict[str, str], log: IO[bytes]
+) -> int:
     """Start the process and wait for it; a stop request is passed on once, as SIGTERM."""
     # A session of its own: the terminal's Ctrl-C must reach it once, through us, not twice.
     process = subprocess.Popen(
@@ -147,7 +149,9 @@ def error_of(record: dict[str, Any], log_path: Path) -> str:
     except OSError:
         text = ""
     lines = text.rstrip().splitlines()
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    starts = [
+        i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")
+    ]
     if starts:
         return "\n".join(lines[starts[-1] :])
     return "\n".join(lines[-ERROR_LINES:]) or str(record.get("error") or "ended without a word")
@@ -156,7 +160,9 @@ def error_of(record: dict[str, Any], log_path: Path) -> str:
 def read_report(plan: plans.Plan, number: int) -> dict[str, Any]:
     """jobs/<n>.json, {} where it is not there or damaged."""
     try:
-        report = json.loads((plan.directory / "jobs" / f"{number}.json").read_text(encoding="utf-8"))
+        report = json.loads(
+            (plan.directory / "jobs" / f"{number}.json").read_text(encoding="utf-8")
+        )
     except (OSError, ValueError):
         return {}
     return report if isinstance(report, dict) else {}
@@ -197,7 +203,9 @@ def share_of_machine(directory: Path, parallel: int) -> Iterator[dict[str, str]]
     if parallel <= 1:
         yield environment
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // parallel)))
     with _slot(directory / ".slots", parallel) as slot:
         gpus = visible_gpus()

@@ -82,7 +82,9 @@ def check_words(hydra_words: Sequence[str]) -> None:
         if key == "hydra/sweeper" and value != "basic":
             raise UserError(f"{word}: a sweep is a grid; for a search use `kexue tune`")
         if key in ("hydra.sweep.dir", "hydra.sweep.subdir", "hydra.run.dir"):
-            raise UserError(f"{key}: choose the place with output_dir=…, an earlier sweep with sweep=…")
+            raise UserError(
+                f"{key}: choose the place with output_dir=…, an earlier sweep with sweep=…"
+            )
         if key == "hydra/launcher":
             module, extra = PLUGINS.get(value, (None, None))
             if module is not None and not _installed(module):

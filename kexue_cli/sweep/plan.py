@@ -1,10 +1,12 @@
 """What a sweep consists of: its jobs, its directory, and sweep.json which remembers both.
 
-    outputs/<task>/sweeps/<YYYY-MM-DD_HH-MM-SS>-<4 hex>/
-      sweep.json     the command and its jobs: number → overrides
-      jobs/<n>.json  how job n went       logs/<n>.log  what it printed
-      <n>/           its run directory    attempts/     earlier, failed run directories
-      sweep.csv      one row per job      summary.csv   mean ± sd over seeds
+outputs/<task>/sweeps/<YYYY-MM-DD_HH-MM-SS>-<4 hex>/
+  sweep.json     the command and its jobs: number → overrides
+  jobs/<n>.json  how job n went       logs/<n>.log  what it printed
+  <n>/           its run directory    attempts/     earlier, failed run directories
+  sweep.csv      one row per job      summary.csv   mean ± sd over seeds
+
+Hydra only parses and expands; numbering and directories are ours, so that a sweep can go on.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep on disk: `jobs[n]` are the overrides of job n, `flags` go to every job as they are."""
+    """A sweep on disk: `jobs[n]` are the overrides of job n; `flags` go to every job."""
 
     directory: Path
     jobs: tuple[tuple[str, ...], ...]
@@ -69,7 +71,9 @@ def sort_words(words: Sequence[str]) -> Words:
         elif key.startswith(("hydra.", "hydra/")):
             hydra.append(word)
         elif key in ("resume", "run_dir"):
-            raise UserError(f"{key}= names one run and has no meaning with -m. Sweeps go on by sweep=…")
+            raise UserError(
+                f"{key}= names one run and has no meaning with -m. Sweeps go on by sweep=…"
+            )
         else:
             overrides.append(word)
     return Words(_absolute_config_dir(flags), tuple(overrides), tuple(hydra), sweep)
@@ -120,13 +124,17 @@ def output_dir_of(jobs: Sequence[Sequence[str]]) -> Path:
     Raises:
         UserError: `output_dir` itself is swept over.
     """
-    places = {w.partition("=")[2].strip("'\"") for job in jobs for w in job if w.startswith("output_dir=")}
+    places = {
+        w.partition("=")[2].strip("'\"") for job in jobs for w in job if w.startswith("output_dir=")
+    }
     if len(places) > 1:
         raise UserError("output_dir: give one folder; the jobs of a sweep lie side by side in it")
     return Path(next(iter(places), "outputs"))
 
 
-def create(words: Words, jobs: Sequence[tuple[str, ...]], task: str, command: Sequence[str]) -> Plan:
+def create(
+    words: Words, jobs: Sequence[tuple[str, ...]], task: str, command: Sequence[str]
+) -> Plan:
     """Make a new sweep directory that no other sweep has, not even one of the same second."""
     directory = RunDirectory.create(output_dir_of(jobs), task, "sweeps").path.resolve()
     plan = Plan(directory, tuple(jobs), words.flags)
@@ -186,7 +194,9 @@ def continued(words: Words, jobs: Sequence[tuple[str, ...]], command: Sequence[s
             f"`{' '.join(jobs[0])}`. Leave sweep= out to start a new sweep, "
             "or leave all other settings out to go on with the old one"
         )
-    grown = Plan(plan.directory, (*plan.jobs, *(job for job in jobs if job not in plan.jobs)), words.flags)
+    grown = Plan(
+        plan.directory, (*plan.jobs, *(job for job in jobs if job not in plan.jobs)), words.flags
+    )
     if grown.jobs != plan.jobs:
         save(grown, command)
     return grown

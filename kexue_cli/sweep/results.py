@@ -15,7 +15,9 @@ from kexue_cli.sweep.job import read_report, status_of
 def write_results(plan: plans.Plan) -> None:
     """Write sweep.csv and summary.csv of whatever there is by now."""
     write_text(plan.directory / "sweep.csv", tables.render(job_rows(plan), format="csv") + "\n")
-    write_text(plan.directory / "summary.csv", tables.render(summary_rows(plan), format="csv") + "\n")
+    write_text(
+        plan.directory / "summary.csv", tables.render(summary_rows(plan), format="csv") + "\n"
+    )
 
 
 def job_rows(plan: plans.Plan) -> list[tables.Row]:
@@ -37,7 +39,7 @@ def job_rows(plan: plans.Plan) -> list[tables.Row]:
 
 
 def summary_rows(plan: plans.Plan) -> list[tables.Row]:
-    """One row per setting: n finished jobs of all, and mean, sd of every metric over seeds and folds."""
+    """One row per setting: finished jobs, and mean ± sd of every metric over seeds and folds."""
     keys = [key for key in plans.swept_keys(plan) if key not in REPETITION_KEYS]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, job in enumerate(plan.jobs):

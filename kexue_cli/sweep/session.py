@@ -122,7 +122,13 @@ def _say_start(plan: plans.Plan, numbers: Sequence[int]) -> None:
 def _say_end(plan: plans.Plan, begun: float) -> None:
     rows = job_rows(plan)
     primary = primary_column(plan)
-    shown_keys = ["job", "status", *plans.swept_keys(plan), *([primary] if primary else []), "wall_seconds"]
+    shown_keys = [
+        "job",
+        "status",
+        *plans.swept_keys(plan),
+        *([primary] if primary else []),
+        "wall_seconds",
+    ]
     print(tables.render(rows, shown_keys))
     summary = summary_rows(plan)
     if len(summary) < len(rows) and primary:

@@ -69,7 +69,9 @@ class Watcher:
     def rows(self) -> list[tables.Row]:
         """The rows worth showing where not all fit: those going on and failed first."""
         rank = {"running": 0, "failed": 1, "interrupted": 2, "done": 3, "pending": 4}
-        ordered = sorted(self.states.values(), key=lambda row: (rank.get(row["status"], 5), row["job"]))
+        ordered = sorted(
+            self.states.values(), key=lambda row: (rank.get(row["status"], 5), row["job"])
+        )
         return sorted(ordered[:SHOWN_JOBS], key=lambda row: int(row["job"]))
 
 
@@ -123,7 +125,10 @@ def _table(watcher: Watcher) -> Any:
     for name in ("job", "status", *watcher.keys, "progress", "time"):
         table.add_column(name)
     for row in watcher.rows():
-        cells = [tables.shown(row.get(name)) for name in ("job", "status", *watcher.keys, "progress", "time")]
+        cells = [
+            tables.shown(row.get(name))
+            for name in ("job", "status", *watcher.keys, "progress", "time")
+        ]
         table.add_row(*cells, style=STYLES.get(row["status"], ""))
     return table
 

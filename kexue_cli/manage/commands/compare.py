@@ -1,7 +1,7 @@
 """Compare runs or sweeps: which settings differ, and what came out.
 
   kexue compare 3fa2 9b01
-  kexue compare outputs/lamost/sweeps/2026-11-22_17-40-01-3fa2 --metrics valid/macro_f1,test/accuracy
+  kexue compare outputs/lamost/sweeps/2026-11-22_17-40-01-3fa2 --metrics valid/macro_f1
 
 Runs that differ in seed or fold alone become one row: mean ± standard deviation, n of them.
 """

@@ -96,7 +96,9 @@ def _row(rank: int, setting: Setting, board: Board) -> tables.Row:
     test = setting.values("test", metric) if split != "test" else []
     if test:
         row[f"test/{metric}"] = tables.mean_sd(test)
-    published = [f"{p['metric']} {tables.shown(p['published'])}" for p in published_rows(setting.runs[0])]
+    published = [
+        f"{p['metric']} {tables.shown(p['published'])}" for p in published_rows(setting.runs[0])
+    ]
     row["published"] = ", ".join(published) or None
     row["settings"] = setting.label
     row["latest run"] = setting.runs[-1].name

@@ -5,7 +5,8 @@
   kexue runs status=failed --columns name,error --format csv
 
 A condition compares a field of run.json (task, model, data, seed, status, experiment, …), a metric
-(split/name, or "primary"), or a configuration key (model.filters). `=` takes wildcards: model=conv*.
+(split/name, or "primary"), or a configuration key (model.filters).
+`=` takes wildcards: model=conv*.
 """
 
 from __future__ import annotations

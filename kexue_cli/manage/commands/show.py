@@ -1,8 +1,10 @@
 """Show one run: status, environment, metrics, published against obtained, files, configuration.
 
-  kexue show last
-  kexue show outputs/lamost/conv1d_res/2026-11-22_17-40-01-3fa2
-  kexue show 3fa2 --format json
+kexue show last
+kexue show outputs/lamost/conv1d_res/2026-11-22_17-40-01-3fa2
+kexue show 3fa2 --format json
+
+A directory that is not whole is shown as far as it can be read.
 """
 
 from __future__ import annotations

@@ -1,0 +1,12 @@
+"""Placeholder."""
+
+NAME = "blend"
+HELP = "x"
+
+
+def add_arguments(p):
+    pass
+
+
+def run(a):
+    return 0
