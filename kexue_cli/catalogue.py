@@ -25,7 +25,7 @@ def options(group: str) -> list[Option]:
     """All options of a group, sorted by name."""
     found = []
     for path in sorted((conf_dir() / group).glob("*.yaml")):
-        comments = re.findall(r"^#\s*(?!@package)(.+)$", path.read_text(encoding="utf-8"), re.M)
+        comments = re.findall(r"^#\s*([^@\s].*)$", path.read_text(encoding="utf-8"), re.M)
         found.append(Option(path.stem, comments[0].strip() if comments else "", path))
     return found
 

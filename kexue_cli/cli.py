@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kexue_cli import __version__
 from kexue_cli.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE_ERROR, RUN_FAILED = 2, 1
 
@@ -55,19 +59,19 @@ def _start(words: list[str]) -> None:
     # Hydra would print its own short text and exit; its exceptions come to us instead.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv = [sys.argv[0], *words]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+    composed: list[DictConfig] = []
+    compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    compose(composed.append)()
+    for cfg in composed:  # none where Hydra only showed or completed something
+        _run(cfg, words)
 
 
-def _job(cfg: object) -> None:
-    """What Hydra calls with the composed configuration."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig
-
+def _run(cfg: DictConfig, words: list[str]) -> None:
+    """Check a composed configuration and run it."""
     from kexue_cli import command_line
     from kexue_cli.config import check
 
-    assert isinstance(cfg, DictConfig)
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = [word for word in words if not word.startswith("-") and "=" in word]
     cfg = command_line.with_saved_values(cfg, overrides)
     check(cfg)
     from kexue_cli.runner import run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from kexue_cli.catalogue import options
 from kexue_cli.config import nearest
 from kexue_cli.errors import ConfigError, UserError
 
@@ -48,11 +50,23 @@ def with_saved_overrides(words: list[str]) -> list[str]:
     if resume not in (None, "null"):
         assert resume is not None
         return _merged(_saved_words(_resumable(Path(resume))), words)
+    if place not in (None, "null"):
+        _check_exists(str(place))
     folder = run_directory_of(place) if place is not None else None
     if folder is None:
         return words
     saved = [w for w in _saved_words(folder) if key_of(w).partition(".")[0] in DESCRIBES_MODEL]
     return _merged(saved, words)
+
+
+def _check_exists(place: str) -> None:
+    """TensorFlow's checkpoints are named by the common beginning of several files."""
+    path = Path(place)
+    if not path.exists() and not any(path.parent.glob(f"{path.name}*")):
+        raise UserError(
+            f"checkpoint={place}: there is no such file or folder. "
+            "Give a run directory (kexue runs lists them) or a checkpoint file"
+        )
 
 
 def _resumable(path: Path) -> Path:
@@ -128,6 +142,8 @@ def explain(error: Exception) -> str | None:
         return str(error)
     if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return None
+    if (message := _explain_unknown_option(str(error))) is not None:
+        return message
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError) or "not in" in str(cause):
         message = _explain_unknown_key(str(error), cause)
@@ -149,8 +165,20 @@ def _explain_unknown_key(whole: str, cause: BaseException) -> str | None:
     return f"{full_key}: unknown key. {nearest(word, known, prefix + '.' if prefix else '')}"
 
 
+def _explain_unknown_option(text: str) -> str | None:
+    """Hydra's "Could not find 'model/conv1d'" with the nearest option and the list of all."""
+    found = re.search(r"Could not find '([\w/]+)/([^'/]*)'", text)
+    if found is None:
+        return None
+    group, word = found.groups()
+    names = [option.name for option in options(group)] or re.findall(r"^\t(\w+)$", text, re.M)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    advice = f"Did you mean {group}={close[0]}? " if close else ""
+    return f"{group}: there is no {word!r}. {advice}There are: {', '.join(names)}"
+
+
 def _shortened(text: str) -> str:
     """Without Hydra's lines about types and its own search path."""
-    dropped = re.compile(r"^\s*(object_type|reference_type)=|^Set the environment|^\s*$")
+    dropped = re.compile(r"^\s*(object_type|reference_type)=|^\s*$|^See https")
     lines = [line.rstrip() for line in text.splitlines() if not dropped.match(line)]
     return "\n".join(dict.fromkeys(lines))

@@ -78,7 +78,7 @@ class DataConfig:
 class OptimConfig:
     """Optimiser and schedule of the gradient tasks."""
 
-    name: str = "adam"  # adam | adamw | sgd | radam | nadam | adafactor | muon
+    name: str = "adam"  # adam | keras_adam | adamw | sgd | radam | nadam | adafactor | muon
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])

@@ -96,6 +96,7 @@ class _Loop:
             self.progress.stage += 1
             self.progress.step = self.progress.evaluations_without_gain = 0
         self._take_best()
+        self.model.eval()
 
     def _begin(self, stage: Stage, saved: dict[str, Any] | None) -> None:
         """Fresh optimisers for a new stage, or those of the checkpoint."""
