@@ -134,7 +134,7 @@ def deal_groups(
 
 
 def limited(labels: Integers | None, indices: Integers, rows: int | None, seed: int) -> Integers:
-    """At most `rows` of `indices`, sorted; classes in proportion, each at least once if possible."""
+    """At most `rows` of `indices`, sorted; each class in proportion, at least once."""
     if rows is None or rows >= len(indices):
         return indices
     rng = np.random.default_rng([seed, 2])
