@@ -1,0 +1,171 @@
+"""Options of task=lamost: the training schedule, the losses, the networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from kexue_cli.config import ModelConfig, TaskConfig
+from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
+
+
+class Sampling(Enum):
+    """How the rows of a training batch are chosen."""
+
+    auto = "auto"  # fixed where task.class_counts names the classes of the data, else natural
+    fixed = "fixed"  # task.class_counts rows of each class, with replacement
+    balanced = "balanced"  # every class equally often, with replacement
+    natural = "natural"  # every row once in each pass
+
+
+class Engine(Enum):
+    """What computes the residual blocks on the CPU."""
+
+    auto = "auto"  # native where it can be had
+    native = "native"  # this package's AVX-512 kernels
+    plain = "plain"  # torch's own operations
+
+
+@dataclass
+class StageConfig:
+    """One stage of the training."""
+
+    steps: int = 0  # optimiser steps; 0 leaves the stage out
+    lr: float | None = None  # null: optim.lr
+    patience: int | None = None  # evaluations without gain after which the stage ends
+
+
+@dataclass
+class AugmentConfig:
+    """Strength of random changes to training spectra; 0 is off."""
+
+    noise: float = 0.0  # Gaussian noise, in standard deviations of the spectrum
+    scale: float = 0.0  # flux times exp(u), |u| up to this
+    shift: int = 0  # points to either side
+    stretch: float = 0.0  # axis times exp(u), |u| up to this
+    flip: float = 0.0  # probability of a change of sign
+    erase: float = 0.0  # largest share of the points replaced by the mean, in one piece
+
+
+@dataclass
+class LamostTask(TaskConfig):
+    """Classification of spectra, scored by macro-F1; two stages of training as in the post."""
+
+    name: str = "lamost"
+    _target_: str = "kexue_cli.tasks.lamost.task.LamostTask"
+    batch_size: int = 160
+    sampling: Sampling = Sampling.auto
+    class_counts: dict[str, int] = field(
+        default_factory=lambda: {"star": 128, "unknown": 16, "galaxy": 8, "qso": 8}
+    )
+    cross_entropy: StageConfig = field(default_factory=lambda: StageConfig(steps=250))
+    soft_f1: StageConfig = field(default_factory=lambda: StageConfig(steps=50, lr=1e-4))
+    evaluate_every: int = 50  # optimiser steps
+    label_smoothing: float = 0.0  # of the cross-entropy
+    class_weights: dict[str, float] | None = None  # of the cross-entropy
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    official_classes: list[str] | None = None  # a challenge's F1 is the mean over these
+    submission_header: bool = False
+
+
+@dataclass
+class Conv1dRes(ModelConfig):
+    """The post's residual CNN: 748,324 parameters as it stands here."""
+
+    name: str = "conv1d_res"
+    task: str = "lamost"
+    _target_: str = "kexue_cli.tasks.lamost.conv1d_res.Conv1dRes"
+    filters: list[int] = field(default_factory=lambda: [16, 16, 32, 32, 64, 64, 128, 128])
+    dilations: list[int] = field(default_factory=lambda: [1, 2, 4])
+    kernel_size: int = 3
+    pair_sum: bool = True
+    dropout: float = 0.5  # of whole positions
+    hidden: int = 128
+    engine: Engine = Engine.auto
+    weights: str | None = None  # npz in Keras' layout to start from
+
+
+@dataclass
+class DenseNet1d(ModelConfig):
+    """Densely connected 1-D network with links between its transitions."""
+
+    name: str = "densenet1d"
+    task: str = "lamost"
+    _target_: str = "kexue_cli.tasks.lamost.densenet1d.DenseNet1d"
+    stem: int = 24
+    growth: int = 12
+    layers: list[int] = field(default_factory=lambda: [3, 3, 3, 3, 3])
+    kernel_size: int = 3
+    multi_scale: bool = True
+    dropout: float = 0.2
+
+
+@dataclass
+class Inception1d(ModelConfig):
+    """InceptionTime's network."""
+
+    name: str = "inception1d"
+    task: str = "lamost"
+    _target_: str = "kexue_cli.tasks.lamost.inception1d.Inception1d"
+    depth: int = 6
+    filters: int = 32
+    bottleneck: int = 32
+    kernel_sizes: list[int] = field(default_factory=lambda: [39, 19, 9])
+    downsample: int = 1
+    dropout: float = 0.0
+
+
+SCHEMAS: dict[str, type] = {
+    "task/lamost": LamostTask,
+    "model/conv1d_res": Conv1dRes,
+    "model/densenet1d": DenseNet1d,
+    "model/inception1d": Inception1d,
+    **DATA_SCHEMAS,
+}
+
+
+def check(cfg: Any) -> None:
+    """Rules across fields.
+
+    Raises:
+        ConfigError: naming the key, what was expected and what was found.
+    """
+    check_data(cfg.data)
+    _check_task(cfg)
+    _check_model(cfg.model)
+
+
+def _check_task(cfg: Any) -> None:
+    task = cfg.task
+    for key in ("batch_size", "evaluate_every"):
+        if task[key] < 1:
+            raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
+    if not 0 <= task.label_smoothing < 1:
+        raise ConfigError(
+            "task.label_smoothing", f"from 0 to below 1, found {task.label_smoothing}"
+        )
+    for stage in ("cross_entropy", "soft_f1"):
+        lr = task[stage].lr
+        if task[stage].steps < 0 or (lr is not None and lr <= 0):
+            raise ConfigError(f"task.{stage}", "steps must be 0 or more and lr above 0")
+    if task.cross_entropy.steps + task.soft_f1.steps == 0:
+        raise ConfigError("task.cross_entropy.steps", "both stages have 0 steps: nothing to train")
+    if min(task.class_counts.values()) < 0 or sum(task.class_counts.values()) == 0:
+        raise ConfigError("task.class_counts", f"counts of 0 or more, found {task.class_counts}")
+    if task.soft_f1.steps and cfg.optim.get("accumulate", 1) > 1:
+        raise ConfigError(
+            "optim.accumulate",
+            "the soft F1 is of a whole batch and does not add up over parts of it: use "
+            "optim.accumulate=1 (several processes are exact), or task.soft_f1.steps=0",
+        )
+
+
+def _check_model(model: Any) -> None:
+    if not 0 <= model.dropout < 1:
+        raise ConfigError("model.dropout", f"from 0 to below 1, found {model.dropout}")
+    if model.name == "inception1d" and any(size % 2 == 0 for size in model.kernel_sizes):
+        raise ConfigError("model.kernel_sizes", f"odd sizes, found {list(model.kernel_sizes)}")
+    if model.name == "conv1d_res" and (not model.filters or min(model.filters) < 1):
+        raise ConfigError("model.filters", f"one or more widths, found {list(model.filters)}")

@@ -1,0 +1,182 @@
+// Number formats, and the two matrix products that everything is made of: a convolution straight from the rows of its
+// input, and the gradient of its weights. Both keep a tile of the result in registers.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace {
+
+constexpr int kLanes = 16;      // float32 numbers in a register
+constexpr int kPositions = 12;  // wavelengths in a register tile
+constexpr int kRows = 8;        // input channels in a register tile of the weight gradient
+constexpr int kTaps = 3;
+
+struct Float32 {
+  using Element = float;
+  static constexpr int kPack = 1;  // elements in a 32-bit unit
+  static __m512 load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, __m512 value) { _mm512_storeu_ps(p, value); }
+  static float round(float value) { return value; }
+  static float widen(float value) { return value; }
+  static __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
+  }
+};
+
+#ifdef __AVX512BF16__
+struct BFloat16 {
+  using Element = uint16_t;
+  static constexpr int kPack = 2;
+  static __m512 load(const uint16_t* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+  }
+  static void store(uint16_t* p, __m512 value) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(value));
+  }
+  static uint16_t round(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (bits >> 16) | 0x40;  // NaN stays NaN
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;                // to nearest, ties to even
+  }
+  static float widen(uint16_t value) {
+    const uint32_t bits = uint32_t(value) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, 4);
+    return wide;
+  }
+  static __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+  }
+};
+#endif
+
+// ---- the two register-tiled products -------------------------------------------------------------------------
+
+template <class T, int P, int V>
+inline __attribute__((always_inline)) void product_tile(__m512 (&sum)[P][V], const int32_t* x, int units, int taps,
+                                                        int step, const int32_t* w) {
+  for (int k = 0; k < taps; ++k) {
+    const int32_t* row = x + ptrdiff_t(k - taps / 2) * step;
+    for (int u = 0; u < units; ++u, w += V * kLanes) {
+      __m512i weight[V];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) weight[v] = _mm512_loadu_si512(w + v * kLanes);
+#pragma GCC unroll 12
+      for (int p = 0; p < P; ++p) {
+        const __m512i value = _mm512_set1_epi32(row[ptrdiff_t(p) * units + u]);
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[p][v] = T::multiply_add(sum[p][v], value, weight[v]);
+      }
+    }
+  }
+}
+
+// Every (position, tile of V * 16 output channels) of a convolution goes once through `finish(position, tile, sums)`.
+template <class T, int V, int P, class Finish>
+void convolve_tile(const int32_t* x, int units, int taps, int step, const int32_t* w, int position, int tile,
+                   const Finish& finish) {
+  __m512 sum[P][V];
+#pragma GCC unroll 12
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) sum[p][v] = _mm512_setzero_ps();
+  product_tile<T, P, V>(sum, x, units, taps, step, w);
+#pragma GCC unroll 12
+  for (int p = 0; p < P; ++p) finish(position + p, tile, sum[p]);
+}
+
+template <class T, int V, class Finish, int... P>
+void convolve_any(int positions, std::integer_sequence<int, P...>, const int32_t* x, int units, int taps, int step,
+                  const int32_t* w, int position, int tile, const Finish& finish) {
+  (void)((positions == P + 1 &&
+          (convolve_tile<T, V, P + 1>(x, units, taps, step, w, position, tile, finish), true)) || ...);
+}
+
+// x: rows of `channels` elements, zero rows around them; w: [tile][tap][unit][V * 16 output channels][kPack]
+template <class T, int V, class Finish>
+void convolve(const typename T::Element* x, int length, int channels, int taps, int dilation, const int32_t* w,
+              int tile, const Finish& finish) {
+  const int units = channels / T::kPack;
+  const int32_t* rows = reinterpret_cast<const int32_t*>(x);
+  w += size_t(tile) * taps * units * V * kLanes;
+  const int pieces = (length + kPositions - 1) / kPositions;
+  for (int i = 0; i < pieces; ++i) {  // pieces of equal size: 20 positions are 10 + 10, not 12 + 8
+    const int begin = length * i / pieces, end = length * (i + 1) / pieces;
+    convolve_any<T, V>(end - begin, std::make_integer_sequence<int, kPositions>{}, rows + ptrdiff_t(begin) * units,
+                       units, taps, dilation * units, w, begin, tile, finish);
+  }
+}
+
+// Samples of one slice, seen as rows of 32-bit units: `step` units to the next row, `stride` to the next sample.
+struct Rows {
+  const int32_t* first;
+  ptrdiff_t step, stride;
+  Rows from(ptrdiff_t row, ptrdiff_t column) const { return {first + row * step + column, step, stride}; }
+};
+
+// gradient[row][column] += sum over samples and steps of x[step][row] * z[step][column]
+template <class T, int R, int V>
+void outer_tile(float* gradient, int columns, Rows x, Rows z, int samples, int steps) {
+  __m512 sum[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) sum[r][v] = _mm512_loadu_ps(gradient + ptrdiff_t(r) * columns + v * kLanes);
+  for (int n = 0; n < samples; ++n) {
+    const int32_t* left = x.first + n * x.stride;
+    const int32_t* right = z.first + n * z.stride;
+    for (int s = 0; s < steps; ++s, left += x.step, right += z.step) {
+      __m512i factor[V];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) factor[v] = _mm512_loadu_si512(right + v * kLanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const __m512i value = _mm512_set1_epi32(left[r]);
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[r][v] = T::multiply_add(sum[r][v], value, factor[v]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) _mm512_storeu_ps(gradient + ptrdiff_t(r) * columns + v * kLanes, sum[r][v]);
+}
+
+// gradient: [tap][channel][column]; x: a row per position, zero rows around them; z: a row per step of kPack positions.
+// A row of x holds, beside each element, the next position's (see `position_pairs`), hence the step of kPack rows.
+template <class T, int V>
+void weight_gradient(float* gradient, Rows x, int channels, Rows z, int columns, int samples, int length, int taps,
+                     int dilation) {
+  constexpr int kSteps = 128;  // rows of x and z that stay in the first-level cache
+  const int steps = (length + T::kPack - 1) / T::kPack;
+  for (int column = 0; column < columns; column += V * kLanes)
+    for (int first = 0; first < steps; first += kSteps)
+      for (int k = 0; k < taps; ++k) {
+        const int count = std::min(kSteps, steps - first);
+        const Rows factors = z.from(first, column);
+        float* target = gradient + ptrdiff_t(k) * channels * columns + column;
+        for (int c = 0; c < channels;) {
+          Rows rows = x.from(ptrdiff_t(first) * T::kPack + ptrdiff_t(k - taps / 2) * dilation, c);
+          rows.step *= T::kPack;
+          float* sums = target + ptrdiff_t(c) * columns;
+          if (c + kRows <= channels) {
+            outer_tile<T, kRows, V>(sums, columns, rows, factors, samples, count);
+            c += kRows;
+          } else {
+            outer_tile<T, 1, V>(sums, columns, rows, factors, samples, count);
+            c += 1;
+          }
+        }
+      }
+}
+
+}  // namespace
