@@ -11,8 +11,9 @@ from torch import nn
 
 from kexue_cli.config import OptimConfig, Schedule
 from kexue_cli.errors import ConfigError
+from kexue_cli.train.keras_adam import KerasAdam
 
-NAMES = ("adam", "adamw", "sgd", "radam", "nadam", "adafactor", "muon")
+NAMES = ("adam", "keras_adam", "adamw", "sgd", "radam", "nadam", "adafactor", "muon")
 
 
 def make_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.Optimizer]:
@@ -37,6 +38,8 @@ def _make_one(parameters: Iterable[nn.Parameter], optim: OptimConfig) -> torch.o
     match optim.name:
         case "adam":
             return torch.optim.Adam(parameters, **adam, fused=True)
+        case "keras_adam":
+            return KerasAdam(parameters, **adam, fused=True)
         case "adamw":
             return torch.optim.AdamW(parameters, **adam, fused=True)
         case "radam":
