@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +36,7 @@ from kexue_cli.tasks.minent.symbols import Block, Chunks, SymbolTable, blocks, s
 RULES = ("open", "kenlm")
 FIRST_SYMBOL = {"open": 1, "kenlm": 3}
 BYTES_PER_SYMBOL = 28  # symbols (4), keys (8), room to sort them (8), what allocation wastes
-RESERVE_MIB = 32  # compiled code, a block of text being decoded
+RESERVE_MIB = 80  # the compiled code and what loads it, a block of text being decoded
 LEAST_JOB, LEAST_MERGE = 1 << 16, 1 << 14
 Advance = Callable[[int], None]
 
@@ -91,15 +93,17 @@ class Windows:
         """The corpus as a stream of symbols."""
         return blocks(corpus, self.table, self.order, padded=self.rule == "kenlm")
 
-    def count(self, parts: list[Block]) -> Run:
-        """The distinct windows of some blocks, sorted, with their counts (uint32)."""
+    def count(self, parts: list[Block], space: NDArray[np.uint64]) -> Run:
+        """The distinct windows of some blocks, sorted, with their counts (uint32).
+
+        `space` (2, at least the symbols owned) is overwritten.
+        """
         bits, whole = self.table.bits, self.rule == "kenlm"
-        keys = np.empty(sum(part.owned for part in parts), np.uint64)
+        keys, spare = space
         n = 0
         for part in parts:
             n += pack_keys(part.symbols, part.owned, self.order, bits, whole, keys[n:])
-        spare = np.empty(n, np.uint64)
-        ordered = radix_sort(keys[:n], spare, self.order * bits)
+        ordered = radix_sort(keys[:n], spare[:n], self.order * bits)
         counts = np.empty(n, np.uint32)
         distinct = run_length(ordered, counts)
         return Run(ordered[:distinct].copy(), counts[:distinct].copy())
@@ -211,9 +215,8 @@ def sorted_runs(
     """
     runs: list[AnyRun] = []
     longest = 0
-    for run in _in_order(
-        windows.count, _jobs(windows.blocks(corpus), plan, advance), pool, plan.workers
-    ):
+    count = partial(_count_in_turn, windows, _workspaces(plan.workers))
+    for run in _in_order(count, _jobs(windows.blocks(corpus), plan, advance), pool, plan.workers):
         longest = max(longest, windows.longest(run))
         runs.append(run if scratch is None else DiskRun(run, scratch, f"run{len(runs)}"))
     if windows.rule == "open" and longest < windows.order:
@@ -222,6 +225,26 @@ def sorted_runs(
             "characters between line ends and punctuation); choose a smaller order"
         )
     return runs
+
+
+def _workspaces(workers: int) -> SimpleQueue[NDArray[np.uint64]]:
+    """Room to sort in, one for each worker, used again and again: freed memory lingers."""
+    queue: SimpleQueue[NDArray[np.uint64]] = SimpleQueue()
+    for _ in range(workers):
+        queue.put(np.empty((2, 0), np.uint64))
+    return queue
+
+
+def _count_in_turn(
+    windows: Windows, workspaces: SimpleQueue[NDArray[np.uint64]], parts: list[Block]
+) -> Run:
+    space = workspaces.get()
+    owned = sum(part.owned for part in parts)
+    if owned > space.shape[1]:
+        space = np.empty((2, owned + owned // 16), np.uint64)
+    run = windows.count(parts, space)
+    workspaces.put(space)
+    return run
 
 
 def _jobs(stream: Iterator[Block], plan: CountPlan, advance: Advance) -> Iterator[list[Block]]:

@@ -17,7 +17,7 @@ from kexue_cli.tasks.minent.ngram_kernels import lay_out, stream_text
 CODE_POINTS = 0x110000
 KEY_BITS = 64
 CARRIAGE_RETURN = 13
-CHUNK_CHARACTERS = 1 << 18  # small: splitting a chunk takes many times its size for a moment
+CHUNK_CHARACTERS = 1 << 18  # small: what is made of them takes many times their size for a moment
 
 
 class Chunks(Protocol):
@@ -80,7 +80,9 @@ def survey(corpus: Chunks, first: int = 1) -> tuple[SymbolTable, int]:
 def raw_text(corpus: Corpus) -> Iterator[NDArray[np.uint32]]:
     """The corpus as blocks of code points, whitespace included."""
     for block in corpus.source.blocks(corpus.max_lines):
-        yield np.frombuffer(block.encode("utf-32-le", "surrogatepass"), "<u4")
+        for start in range(0, len(block), CHUNK_CHARACTERS):
+            part = block[start : start + CHUNK_CHARACTERS]
+            yield np.frombuffer(part.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def _chunk_text(corpus: Chunks) -> Iterator[NDArray[np.uint32]]:
