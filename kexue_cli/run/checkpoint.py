@@ -75,19 +75,25 @@ def load(path: Path, task: str, model: str | None = None, device: str = "cpu") -
 
 
 def _read(path: Path, device: str) -> Any:
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist")
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            is_bare_pickle = file.read(1) == pickle.PROTO
+        raise UserError(_unsafe(path) if is_bare_pickle else _damaged(path))
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"checkpoint {path} does not exist") from error
     except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path):
-            raise UserError(_damaged(path)) from error
-        raise UserError(
-            f"{path} holds Python objects, not only numbers, and is refused: "
-            "loading it could run code that somebody else put there"
-        ) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError) as error:
+        raise UserError(_unsafe(path)) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise UserError(_damaged(path)) from error
+
+
+def _unsafe(path: Path) -> str:
+    return (
+        f"{path} holds Python objects, not only numbers, and is refused: "
+        "loading it could run code that somebody else put there"
+    )
 
 
 def _damaged(path: Path) -> str:

@@ -20,6 +20,9 @@ from kexue_cli.run.seeds import Seeds
 from kexue_cli.run.signals import StopFlag
 
 
+FINGERPRINT_CHUNK_BYTES = 2**24
+
+
 @dataclass
 class Context:
     """Handed to every step of a task.
@@ -45,7 +48,9 @@ class Context:
         for part in parts:
             if isinstance(part, np.ndarray):
                 self._digest.update(f"{part.dtype}{part.shape}".encode())
-                self._digest.update(np.ascontiguousarray(part).tobytes())
+                rows = max(1, FINGERPRINT_CHUNK_BYTES // max(1, part[:1].nbytes))
+                for start in range(0, len(part), rows):
+                    self._digest.update(np.ascontiguousarray(part[start : start + rows]).tobytes())
             else:
                 self._digest.update(part.encode() if isinstance(part, str) else part)
 
