@@ -27,8 +27,10 @@ from kexue_cli.run.files import write_json
 from kexue_cli.run.record import is_alive, now, process_identity
 from kexue_cli.sweep import plan as plans
 
+PROGRAM = (sys.executable, "-m", "kexue_cli")
 POLL_SECONDS = 0.2
 ERROR_LINES = 30
+OWN_MESSAGE = "kexue-run: error: "
 
 
 @dataclass
@@ -97,7 +99,7 @@ def _words(plan: plans.Plan, number: int) -> list[str]:
     else:
         _set_aside(run_directory)
         overrides = [*plan.jobs[number], f"run_dir={run_directory}"]
-    return [sys.executable, "-m", "kexue_cli", *plan.flags, *overrides]
+    return [*PROGRAM, *plan.flags, *overrides]
 
 
 def _was_interrupted(run_directory: Path) -> bool:
@@ -155,6 +157,13 @@ def error_of(record: dict[str, Any], log_path: Path) -> str:
     if starts:
         return "\n".join(lines[starts[-1] :])
     return "\n".join(lines[-ERROR_LINES:]) or str(record.get("error") or "ended without a word")
+
+
+def one_line(error: str | None) -> str:
+    """The line of an error that says most: our own message, else the last one (of a traceback)."""
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    own = [line for line in lines if line.startswith(OWN_MESSAGE)]
+    return own[-1].removeprefix(OWN_MESSAGE) if own else (lines[-1] if lines else "")
 
 
 def read_report(plan: plans.Plan, number: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from kexue_cli.manage import tables
@@ -9,15 +10,14 @@ from kexue_cli.manage.grouping import REPETITION_KEYS, metric_names
 from kexue_cli.manage.store import Run, read_run
 from kexue_cli.run.files import write_text
 from kexue_cli.sweep import plan as plans
-from kexue_cli.sweep.job import read_report, status_of
+from kexue_cli.sweep.job import one_line, read_report, status_of
 
 
 def write_results(plan: plans.Plan) -> None:
     """Write sweep.csv and summary.csv of whatever there is by now."""
-    write_text(plan.directory / "sweep.csv", tables.render(job_rows(plan), format="csv") + "\n")
-    write_text(
-        plan.directory / "summary.csv", tables.render(summary_rows(plan), format="csv") + "\n"
-    )
+    results = {"sweep.csv": job_rows(plan), "summary.csv": summary_rows(plan, numeric=True)}
+    for name, rows in results.items():
+        write_text(plan.directory / name, tables.render(rows, format="csv") + "\n")
 
 
 def job_rows(plan: plans.Plan) -> list[tables.Row]:
@@ -32,14 +32,17 @@ def job_rows(plan: plans.Plan) -> list[tables.Row]:
         row |= {key: settings.get(key) for key in keys}
         row |= {f"{s}/{m}": run.splits.get(s, {}).get(m) for s, m in metrics}
         row["wall_seconds"] = report.get("wall_seconds")
-        row["error"] = _last_line(report.get("error"))
+        row["error"] = one_line(report.get("error")) or None
         row["directory"] = str(number)
         rows.append(row)
     return rows
 
 
-def summary_rows(plan: plans.Plan) -> list[tables.Row]:
-    """One row per setting: finished jobs, and mean ± sd of every metric over seeds and folds."""
+def summary_rows(plan: plans.Plan, numeric: bool = False) -> list[tables.Row]:
+    """One row per setting: finished jobs, and mean ± sd of every metric over seeds and folds.
+
+    `numeric` gives mean and sd columns of their own instead of "mean ± sd".
+    """
     keys = [key for key in plans.swept_keys(plan) if key not in REPETITION_KEYS]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, job in enumerate(plan.jobs):
@@ -50,16 +53,21 @@ def summary_rows(plan: plans.Plan) -> list[tables.Row]:
         finished = [n for n in numbers if status_of(plan, n) == "done"]
         row: tables.Row = dict(zip(keys, setting, strict=True))
         row |= {"done": len(finished), "of": len(numbers)}
-        rows.append(row | _means([read_run(plan.run_directory(n)) for n in finished]))
+        runs = [read_run(plan.run_directory(n)) for n in finished]
+        rows.append(row | _means(runs, numeric))
     return rows
 
 
-def _means(runs: list[Run]) -> tables.Row:
+def _means(runs: list[Run], numeric: bool) -> tables.Row:
     row: tables.Row = {}
     for split, metric in metric_names(runs):
         found = (run.splits.get(split, {}).get(metric) for run in runs)
         values = [float(value) for value in found if isinstance(value, (int, float))]
-        row[f"{split}/{metric}"] = tables.mean_sd(values)
+        if not numeric:
+            row[f"{split}/{metric}"] = tables.mean_sd(values)
+        elif values:
+            row[f"{split}/{metric} mean"] = statistics.fmean(values)
+            row[f"{split}/{metric} sd"] = statistics.stdev(values) if len(values) > 1 else None
     return row
 
 
@@ -70,8 +78,3 @@ def primary_column(plan: plans.Plan) -> str | None:
         if primary:
             return f"{primary['split']}/{primary['name']}"
     return None
-
-
-def _last_line(text: Any) -> str | None:
-    lines = [line for line in str(text or "").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else None

@@ -14,7 +14,7 @@ from typing import Any
 from kexue_cli.manage import tables
 from kexue_cli.manage.store import read_run
 from kexue_cli.sweep import plan as plans
-from kexue_cli.sweep.job import read_report, status_of
+from kexue_cli.sweep.job import one_line, read_report, status_of
 
 PERIOD_SECONDS = 0.5
 SHOWN_JOBS = 30
@@ -56,8 +56,7 @@ class Watcher:
         elif row["status"] == "running":
             row["progress"] = last_numbers(run_directory / "metrics.jsonl")
         elif row["status"] == "failed":
-            error = str(read_report(self.plan, number).get("error") or "").strip()
-            row["progress"] = error.splitlines()[-1][:80] if error else ""
+            row["progress"] = one_line(read_report(self.plan, number).get("error"))[:80]
         return row
 
     def counts(self) -> str:
