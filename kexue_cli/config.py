@@ -128,6 +128,7 @@ class RunConfig:
     seed: int = 0
     precision: Precision = Precision.auto
     checkpoint: str | None = None  # run directory or checkpoint file to start from
+    prompt: str | None = None  # text to continue, @file of such lines, or - to ask for them
     resume: str | None = None  # run directory to go on with
     output_dir: str = "outputs"
     run_dir: str | None = None  # this very directory, new or empty, instead of one below output_dir
