@@ -19,6 +19,7 @@ USAGE_ERROR, RUN_FAILED = 2, 1
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `kexue-run`; exits with 0, 1 (failed), 2 (bad input) or 128 + signal."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words = ["dry_run=true" if word == "--dry-run" else word for word in words]
     if words == ["--version"]:
         print(f"kexue-run {__version__}")
         return

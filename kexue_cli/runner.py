@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from kexue_cli.run.console import Console
 from kexue_cli.run.context import Context
 from kexue_cli.run.device import Device, choose
 from kexue_cli.run.directory import RunDirectory
+from kexue_cli.run.dry_run import say_cost
 from kexue_cli.run.metrics_log import MetricsLog
+from kexue_cli.run.profiling import profiled
 from kexue_cli.run.ranks import Ranks, joined
 from kexue_cli.run.record import RunRecord
 from kexue_cli.run.seeds import Seeds
@@ -41,6 +44,10 @@ def run(cfg: DictConfig, overrides: list[str]) -> RunResult:
         UserError: bad input; the run directory's status says "failed" and why.
         Interrupted: a signal stopped it; the status says "interrupted".
     """
+    if cfg.dry_run and cfg.run_dir is None:
+        with tempfile.TemporaryDirectory(prefix="kexue-dry-run-") as folder:
+            cfg.run_dir = f"{folder}/run"
+            return run(cfg, overrides)
     task_class = locate(cfg.task._target_, "task")
     if cfg.mode.name not in task_class.modes:
         modes = ", ".join(task_class.modes)
@@ -143,8 +150,12 @@ def _steps(task: Task, ctx: Context) -> dict[str, Any]:
     if mode is Mode.generate:
         task.generate(ctx)
         return {}
+    if ctx.cfg.dry_run:
+        say_cost(task, ctx)
+        return {}
     if mode is Mode.train:
-        task.fit(ctx)
+        with profiled(ctx):
+            task.fit(ctx)
     metrics: dict[str, Any] = {}
     if mode is not Mode.predict:
         metrics = _evaluate(task, ctx)
@@ -184,9 +195,12 @@ def _predict(task: Task, ctx: Context) -> None:
     if predictions is None:
         return
     ctx.directory.write_table("predictions.csv", predictions.as_columns())
+    if (validated := task.validation_predictions(ctx)) is not None:
+        ctx.directory.write_table("predictions_valid.csv", validated.as_columns())
     submission = task.submission(predictions)
     if submission is not None:
         ctx.directory.write_text("submission.csv", submission.to_text())
+        ctx.directory.write_json("submission_rules.json", submission.rules())
 
 
 def _plot(task: Task, ctx: Context) -> None:

@@ -44,6 +44,17 @@ class Submission:
         writer.writerows(zip(*self.columns.values(), strict=True))
         return out.getvalue()
 
+    def rules(self) -> dict[str, Any]:
+        """What a file of this kind must fulfil, for submission_rules.json."""
+        allowed = {name: sorted(map(str, values)) for name, values in (self.allowed or {}).items()}
+        return {
+            "columns": list(self.columns),
+            "header": self.header,
+            "separator": self.separator,
+            "allowed": allowed,
+            "ids": [str(i) for i in next(iter(self.columns.values()))],
+        }
+
     def check(self) -> None:
         """Raise UserError where the table breaks its own rules."""
         lengths = {name: len(values) for name, values in self.columns.items()}

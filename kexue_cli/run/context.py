@@ -19,7 +19,6 @@ from kexue_cli.run.record import RunRecord
 from kexue_cli.run.seeds import Seeds
 from kexue_cli.run.signals import StopFlag
 
-
 FINGERPRINT_CHUNK_BYTES = 2**24
 
 

@@ -59,7 +59,7 @@ class RunDirectory:
             raise UserError(f"run_dir={path}: cannot be made: {error.strerror}") from error
         if any(path.iterdir()):
             raise UserError(
-                f"run_dir={path}: is not empty. Give a new directory, or resume={path} to go on there"
+                f"run_dir={path}: is not empty. Give a new one, or resume={path} to go on there"
             )
         return cls(path)
 

@@ -85,6 +85,12 @@ class Task(ABC):
         """Predictions of the set to be predicted: every row, ids beside values."""
         return None
 
+    def validation_predictions(self, ctx: Context) -> Predictions | None:
+        """Predictions of the validation rows with a column "target", for blending and for scores
+        over all folds.
+        """
+        return None
+
     def submission(self, predictions: Predictions) -> Submission | None:
         """The task's competition-style table, made from predictions."""
         return None

@@ -24,6 +24,7 @@ from kexue_cli.errors import Interrupted, UserError
 from kexue_cli.run import checkpoint
 from kexue_cli.run.console import Meter, show
 from kexue_cli.run.context import Context
+from kexue_cli.run.dry_run import Planned
 from kexue_cli.run.seeds import global_rng_state, set_global_rng_state
 from kexue_cli.tasks.base import Task
 from kexue_cli.train.ema import WeightAverage
@@ -60,6 +61,8 @@ def fit(
         Interrupted: stopped by a signal, after checkpoints/last.pt was written.
         UserError: the loss is no longer finite; the last good checkpoint is kept.
     """
+    if ctx.cfg.dry_run:
+        raise Planned(model, stages)
     loop = _Loop(ctx, task, model, stages, evaluate)
     with ctx.stop.deferred():
         loop.run()

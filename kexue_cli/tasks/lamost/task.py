@@ -108,6 +108,17 @@ class LamostTask(Task):
         }
         return Predictions(split.ids, names[probabilities.argmax(axis=1)], columns)
 
+    def validation_predictions(self, ctx: Context) -> Predictions | None:
+        """Class, probabilities and true class of every validation spectrum."""
+        valid = self.data.valid
+        if valid is None or valid.labels is None:
+            return None
+        probabilities = self._predicted(ctx, "valid")
+        names = np.array(self.data.class_names)
+        columns: dict[str, Any] = {"target": names[valid.labels]}
+        columns |= {name: probabilities[:, k] for k, name in enumerate(self.data.class_names)}
+        return Predictions(valid.ids, names[probabilities.argmax(axis=1)], columns)
+
     def submission(self, predictions: Predictions) -> Submission:
         """The contest's `id,type`."""
         return Submission(
