@@ -14,8 +14,8 @@ from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
 class Sampling(Enum):
     """How the rows of a training batch are chosen."""
 
-    auto = "auto"  # fixed where task.class_counts names the classes of the data, else natural
-    fixed = "fixed"  # task.class_counts rows of each class, with replacement
+    auto = "auto"  # fixed where task.class_shares names the classes of the data, else natural
+    fixed = "fixed"  # task.class_shares of each batch, drawn with replacement
     balanced = "balanced"  # every class equally often, with replacement
     natural = "natural"  # every row once in each pass
 
@@ -34,6 +34,7 @@ class StageConfig:
 
     steps: int = 0  # optimiser steps; 0 leaves the stage out
     lr: float | None = None  # null: optim.lr
+    batch_size: int | None = None  # null: task.batch_size
     patience: int | None = None  # evaluations without gain after which the stage ends
 
 
@@ -57,8 +58,8 @@ class LamostTask(TaskConfig):
     _target_: str = "kexue_cli.tasks.lamost.task.LamostTask"
     batch_size: int = 160
     sampling: Sampling = Sampling.auto
-    class_counts: dict[str, int] = field(
-        default_factory=lambda: {"star": 128, "unknown": 16, "galaxy": 8, "qso": 8}
+    class_shares: dict[str, float] = field(
+        default_factory=lambda: {"star": 0.8, "unknown": 0.1, "galaxy": 0.05, "qso": 0.05}
     )
     cross_entropy: StageConfig = field(default_factory=lambda: StageConfig(steps=250))
     soft_f1: StageConfig = field(default_factory=lambda: StageConfig(steps=50, lr=1e-4))
@@ -152,8 +153,8 @@ def _check_task(cfg: Any) -> None:
             raise ConfigError(f"task.{stage}", "steps must be 0 or more and lr above 0")
     if task.cross_entropy.steps + task.soft_f1.steps == 0:
         raise ConfigError("task.cross_entropy.steps", "both stages have 0 steps: nothing to train")
-    if min(task.class_counts.values()) < 0 or sum(task.class_counts.values()) == 0:
-        raise ConfigError("task.class_counts", f"counts of 0 or more, found {task.class_counts}")
+    if min(task.class_shares.values()) < 0 or sum(task.class_shares.values()) <= 0:
+        raise ConfigError("task.class_shares", f"shares of 0 or more, found {task.class_shares}")
     if task.soft_f1.steps and cfg.optim.get("accumulate", 1) > 1:
         raise ConfigError(
             "optim.accumulate",

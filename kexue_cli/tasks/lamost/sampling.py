@@ -84,14 +84,14 @@ def make_sampler(
     kind: str,
     labels: Rows,
     class_names: Sequence[str],
-    class_counts: Mapping[str, int],
+    class_shares: Mapping[str, float],
     batch_size: int,
     seed: int,
 ) -> Sampler:
     """The sampler `kind` ("fixed", "balanced" or "natural") for these labels.
 
     Raises:
-        ConfigError: `class_counts` does not name the classes of the data.
+        ConfigError: `class_shares` does not name the classes of the data.
         UserError: a class has no training row to draw.
     """
     if kind == "natural":
@@ -104,10 +104,20 @@ def make_sampler(
         )
     if kind == "balanced":
         return Balanced(labels, len(class_names), batch_size, seed)
-    if set(class_counts) != set(class_names):
+    if set(class_shares) != set(class_names):
         raise ConfigError(
-            "task.class_counts",
-            f"names {', '.join(class_counts)}; the classes are {', '.join(class_names)}. "
+            "task.class_shares",
+            f"names {', '.join(class_shares)}; the classes are {', '.join(class_names)}. "
             "Name each of them, or use task.sampling=natural or balanced",
         )
-    return FixedCounts(labels, [class_counts[name] for name in class_names], seed)
+    shares = [class_shares[name] for name in class_names]
+    return FixedCounts(labels, counts_of_batch(batch_size, shares), seed)
+
+
+def counts_of_batch(batch_size: int, shares: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to `shares` that add up to `batch_size` (largest remainder)."""
+    exact = batch_size * np.asarray(shares, dtype=float) / sum(shares)
+    counts = np.floor(exact + 1e-9).astype(int)
+    largest = np.argsort(-(exact - counts), kind="stable")[: batch_size - counts.sum()]
+    counts[largest] += 1
+    return [int(count) for count in counts]

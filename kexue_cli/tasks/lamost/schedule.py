@@ -42,7 +42,8 @@ def make_stages(
         steps = min(settings.steps, ctx.cfg.limit.steps or settings.steps)
         if steps == 0:
             continue
-        batches = _batches(ctx, name, options, data, model, read)
+        batch_size = settings.batch_size or options.batch_size
+        batches = _batches(ctx, name, options, batch_size, data, model, read)
         stages.append(
             Stage(
                 name,
@@ -87,6 +88,7 @@ def _batches(
     ctx: Context,
     stage: str,
     options: LamostTask,
+    batch_size: int,
     data: LamostData,
     model: SpectrumClassifier,
     read: Callable[[Rows], NDArray[np.float32]],
@@ -98,7 +100,7 @@ def _batches(
     return Batches(
         read,
         labels,
-        _sampler(labels, options, data, ctx.seeds.integer(f"batches {stage}")),
+        _sampler(labels, options, batch_size, data, ctx.seeds.integer(f"batches {stage}")),
         None if augmentation == Augmentation() else augmentation,
         model,
         ctx.seeds.integer(f"dropout {stage}"),
@@ -107,12 +109,14 @@ def _batches(
     )
 
 
-def _sampler(labels: Rows, options: LamostTask, data: LamostData, seed: int) -> Sampler:
+def _sampler(
+    labels: Rows, options: LamostTask, batch_size: int, data: LamostData, seed: int
+) -> Sampler:
     kind = options.sampling.name
     if kind == "auto":
-        kind = "fixed" if set(options.class_counts) == set(data.class_names) else "natural"
+        kind = "fixed" if set(options.class_shares) == set(data.class_names) else "natural"
     return make_sampler(
-        kind, labels, data.class_names, options.class_counts, options.batch_size, seed
+        kind, labels, data.class_names, options.class_shares, batch_size, seed
     )
 
 
