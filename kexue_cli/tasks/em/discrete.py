@@ -9,6 +9,9 @@ import numpy as np
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 
 
+BLEND = 0.8  # share of a start's own row in its component; the rest is the mean of all rows
+
+
 def _log(values: np.ndarray) -> np.ndarray:
     """log with a finite floor, so that 0 * log 0 is 0."""
     with np.errstate(divide="ignore"):
@@ -47,6 +50,12 @@ class BernoulliMixture:
             "weights": count / count.sum(axis=1, keepdims=True),
             "means": np.clip(means, 0.0, 1.0),
         }
+
+    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters:
+        """Equal weights; means (R, K, d) blended with the overall mean (d,), where it is given."""
+        means = centres if overall is None else BLEND * centres + (1 - BLEND) * overall
+        weights = np.full(centres.shape[:2], 1.0 / self.n_components)
+        return {"weights": weights, "means": np.clip(means, 1e-6, 1 - 1e-6)}
 
     def natural(self, parameters: Parameters, reduced: bool = True) -> Natural:
         """Log odds of the bits."""
@@ -116,6 +125,13 @@ class MultinomialMixture:
         if self.fixed_weights:
             weights = np.full_like(weights, 1.0 / self.n_components)
         return {"weights": weights, "means": means}
+
+    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters:
+        """Equal weights; word frequencies (R, K, d) of rows, blended with those of all rows (d,)."""
+        means = centres / centres.sum(axis=2, keepdims=True)
+        if overall is not None:
+            means = BLEND * means + (1 - BLEND) * overall / overall.sum()
+        return {"weights": np.full(centres.shape[:2], 1.0 / self.n_components), "means": means}
 
     def natural(self, parameters: Parameters, reduced: bool = True) -> Natural:
         """Log weights and log word probabilities."""

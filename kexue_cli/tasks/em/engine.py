@@ -29,19 +29,19 @@ class Rows:
     """Data of a mixture.
 
     Attributes:
-        values: (n, d) array or memory map, any real type.
+        values: (n, d) array or memory map of any real type, or scipy CSR counts.
         shift: (d,), taken off every row before anything is summed: the column means.
         weights: (n,) non-negative, or None.
         labels: (n,) int64, a known component or -1, or None.
     """
 
-    values: np.ndarray
+    values: Any
     shift: np.ndarray
     weights: np.ndarray | None = None
     labels: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return int(self.values.shape[0])
 
     @property
     def total_weight(self) -> float:
@@ -102,7 +102,7 @@ class Engine:
                 to one component drawn from the posterior, by random numbers of `noise_seed`).
             slices: only these; all by default.
         """
-        step = self._kernel_step(natural) if self._uses_kernel(natural) else self._torch(natural)
+        step = self._step(rows, natural)
         mine = self.share(rows.slices() if slices is None else slices)
 
         def one(numbered: tuple[int, tuple[int, int]]) -> Statistics:
@@ -119,6 +119,10 @@ class Engine:
             total = total + sums
             self.poll()
         return self._summed_over_processes(total)
+
+    def float64_device(self) -> str:
+        """This device, or the CPU where this one has no float64."""
+        return "cpu" if self.device.startswith("mps") else self.device
 
     def share(self, slices: list[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
         """The slices of this process, numbered as in the whole."""
@@ -152,12 +156,15 @@ class Engine:
             and importlib.util.find_spec("numba") is not None
         )
 
-    def _kernel_step(self, natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:
-        from kexue_cli.tasks.em.kernel_pass import kernel_step
+    def _step(self, rows: Rows, natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:
+        if not isinstance(rows.values, np.ndarray):
+            from kexue_cli.tasks.em.sparse_pass import sparse_step
 
-        return kernel_step(natural)
+            return sparse_step(natural)
+        if self._uses_kernel(natural):
+            from kexue_cli.tasks.em.kernel_pass import kernel_step
 
-    def _torch(self, natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:
+            return kernel_step(natural)
         from kexue_cli.tasks.em.torch_pass import torch_step
 
         return torch_step(natural, self.device, self.dtype)

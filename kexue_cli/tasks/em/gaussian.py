@@ -83,6 +83,10 @@ class GaussianMixture:
         parameters = {"weights": weights, "means": means, "covariances": found}
         return parameters if axes is None else {**parameters, "orientation": axes}
 
+    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> None:
+        """Centres alone say nothing of covariances: the start's hard assignment does."""
+        return None
+
     def _scatter(self, sums: Statistics, count: np.ndarray, means: np.ndarray) -> np.ndarray:
         """W_k plus its prior: (R, K, d, d), (R, K, d), (R, K, 1) for VII, (R, 1, ...) if pooled."""
         axis_parallel = self.model in AXIS_PARALLEL

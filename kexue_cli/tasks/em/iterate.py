@@ -13,7 +13,6 @@ from kexue_cli.tasks.em.natural import (
     Natural,
     Parameters,
     Statistics,
-    expected_log_joint,
     joint_divergence,
 )
 
@@ -29,6 +28,9 @@ class Family(Protocol):
     def columns(self) -> int: ...
     def second_shape(self) -> tuple[int, ...] | None: ...
     def maximise(self, sums: Statistics, previous: Parameters | None = None) -> Parameters: ...
+    def from_centres(
+        self, centres: np.ndarray, overall: np.ndarray | None
+    ) -> Parameters | None: ...
     def natural(self, parameters: Parameters, reduced: bool = True) -> Natural: ...
     def log_prior(self, parameters: Parameters) -> np.ndarray: ...
     def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray: ...
@@ -243,5 +245,3 @@ def _trace(
         len(active),
     )
 
-
-__all__ = ["Family", "Fit", "Iteration", "Trace", "expected_log_joint", "iterate", "take"]

@@ -85,11 +85,22 @@ def expectation(
     return total
 
 
+def log_joint(values: np.ndarray, natural: Natural) -> np.ndarray:
+    """log p(component, observed part) of centred rows (n, d) under the first restart, (n, K)."""
+    given = moments(natural)
+    logits = np.empty((len(values), natural.linear.shape[1]))
+    for mask, chosen in patterns(values):
+        logits[chosen] = conditional(values[chosen], mask, given)[2][0].T
+    return logits
+
+
 def _of_pattern(
     rows: Rows, mask: np.ndarray, given: Moments, mode: Mode, generator: np.random.Generator
 ) -> Statistics:
     filled, left_over, logits = conditional(rows.values, mask, given)
-    r, marginal, entropy = _posterior(logits, mode, rows.labels, generator)
+    r, marginal, entropy = posterior(
+        logits, mode, rows.labels, generator.random((len(logits), len(rows)))
+    )
     weight = np.ones(len(rows)) if rows.weights is None else rows.weights
     r = r * weight
     count = r.sum(axis=2)
@@ -138,10 +149,13 @@ def conditional(
     return filled, left_over, logits
 
 
-def _posterior(
-    logits: np.ndarray, mode: Mode, labels: np.ndarray | None, generator: np.random.Generator
+def posterior(
+    logits: np.ndarray, mode: Mode, labels: np.ndarray | None, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Responsibilities (R, K, n), log p(y) and entropies (R, n) from log joints (R, K, n)."""
+    """Responsibilities (R, K, n), log p(y) and entropies (R, n) from log joints (R, K, n).
+
+    `noise` (R, n), uniform in [0, 1), draws the components of mode="stochastic".
+    """
     components = logits.shape[1]
     marginal = log_sum_exp(np.moveaxis(logits, 1, 2))
     r = np.exp(logits - marginal[:, None])
@@ -150,7 +164,7 @@ def _posterior(
     if mode == "hard":
         chosen, marginal = logits.argmax(axis=1), logits.max(axis=1)
     elif mode == "stochastic":
-        passed = np.cumsum(r, axis=1) < generator.random(marginal.shape)[:, None]
+        passed = np.cumsum(r, axis=1) < noise[:, None]
         chosen = np.minimum(passed.sum(axis=1), components - 1)
     if labels is not None:
         at_label = np.take_along_axis(logits, np.maximum(labels, 0)[None, None], axis=1)[:, 0]

@@ -12,15 +12,19 @@ from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 
 Start = Literal["k-means++", "k-means", "random", "points", "given"]
-SAMPLE = 50_000  # rows that starts look at
+SAMPLE_VALUES = 40_000_000  # numbers that starts look at, at most
 
 
-def sampled(rows: Rows, generator: np.random.Generator, size: int = SAMPLE) -> np.ndarray:
-    """At most `size` rows, centred, drawn without replacement where there are more."""
+def sampled(rows: Rows, generator: np.random.Generator) -> np.ndarray:
+    """Centred rows (m, d), dense: all, or a random part with at most SAMPLE_VALUES numbers."""
+    size = max(1000, SAMPLE_VALUES // rows.values.shape[1])
     if len(rows) <= size:
-        return rows.centred()
-    chosen = np.sort(generator.choice(len(rows), size=size, replace=False))
-    return np.asarray(rows.values[chosen], dtype=np.float64) - rows.shift
+        chosen: slice | np.ndarray = slice(None)
+    else:
+        chosen = np.sort(generator.choice(len(rows), size=size, replace=False))
+    part = rows.values[chosen]
+    dense = part if isinstance(part, np.ndarray) else part.toarray()
+    return np.asarray(dense, dtype=np.float64) - rows.shift
 
 
 def distinct_rows(values: np.ndarray, enough: int) -> int:
@@ -127,8 +131,29 @@ def start_parameters(
         centres = (given - rows.shift)[None]
     else:
         centres = centres_of(start, rows, scale, family.n_components, seeds)
+    if rows.labels is not None:
+        _anchor(centres, rows)
+    overall = None if start == "given" else _mean_row(rows)
+    parameters = family.from_centres(centres, overall)
+    if parameters is not None:
+        return parameters
     natural = nearest_centre(centres, scale, family.second_shape())
     return family.maximise(engine.expectation(rows, natural, "hard"))
+
+
+def _mean_row(rows: Rows) -> np.ndarray:
+    """Unweighted mean of the centred rows, (d,)."""
+    mean = np.asarray(rows.values.mean(axis=0), dtype=np.float64).ravel() - rows.shift
+    return mean
+
+
+def _anchor(centres: np.ndarray, rows: Rows) -> None:
+    """Put the centres of components with labelled rows on the means of those, in place."""
+    assert rows.labels is not None
+    for k in np.unique(rows.labels[rows.labels >= 0]):
+        chosen = rows.labels == k
+        mean = np.asarray(rows.values[chosen].mean(axis=0), dtype=np.float64).ravel()
+        centres[:, k] = mean - rows.shift
 
 
 def _random_partition(

@@ -1,0 +1,235 @@
+"""Data sets of task em as one `Table`, checked; and what a mixture makes of them, `Rows`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kexue_cli.errors import UserError
+from kexue_cli.extras import require
+from kexue_cli.tasks.common.images import ImageSet, load_images, unit_interval
+from kexue_cli.tasks.em.table_files import read_table
+from kexue_cli.tasks.em.word_counts import read_counts, read_vocabulary
+
+IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "mnist_static", "images")
+CHECK_ROWS = 200_000  # rows looked at in one go when values are checked
+
+
+@dataclass
+class Table:
+    """Rows to cluster.
+
+    Attributes:
+        values: (n, d) numbers, possibly memory-mapped or scipy sparse; NaN where a value is missing.
+        columns: d names.
+        ids: (n,); weights: (n,) or None.
+        labels: (n,) int64, -1 unknown, or None; classes: their names.
+        shape: (height, width) of images, or None.
+    """
+
+    name: str
+    values: Any
+    columns: list[str]
+    ids: np.ndarray
+    weights: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    classes: list[str] = field(default_factory=list)
+    shape: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def limited(self, rows: int | None) -> Table:
+        """At most so many rows, spread evenly, so that sorted files keep all their classes."""
+        if rows is None or rows >= len(self):
+            return self
+        keep = np.linspace(0, len(self) - 1, rows).round().astype(np.int64)
+        return Table(
+            self.name,
+            self.values[keep],
+            self.columns,
+            self.ids[keep],
+            None if self.weights is None else self.weights[keep],
+            None if self.labels is None else self.labels[keep],
+            self.classes,
+            self.shape,
+        )
+
+
+def load(data: Any) -> dict[str, Table]:
+    """The splits of the configuration node `data`: always train, sometimes valid and test.
+
+    Raises:
+        UserError: naming the file, and row and column where a value is at fault.
+    """
+    match data.name:
+        case "iris":
+            return {"train": iris()}
+        case name if name in IMAGE_SETS:
+            return image_tables(load_images(data))
+        case "coin_tosses":
+            return {"train": coin_tosses(list(data.heads), data.tosses)}
+    if "vocabulary" in data:
+        return _splits(data, _count_table)
+    return _splits(data, _number_table)
+
+
+def _splits(data: Any, read: Any) -> dict[str, Table]:
+    tables = {"train": read(data, Path(data.path))}
+    if data.test_path is not None:
+        tables["test"] = read(data, Path(data.test_path))
+    return tables
+
+
+def iris() -> Table:
+    """Fisher's iris of scikit-learn's package: lengths and widths in cm, three species."""
+    bunch = require("sklearn.datasets", extra="em").load_iris()
+    names = [name.removesuffix(" (cm)").replace(" ", "_") for name in bunch.feature_names]
+    return Table(
+        "iris",
+        bunch.data,
+        names,
+        np.arange(len(bunch.data)),
+        labels=bunch.target.astype(np.int64),
+        classes=[str(name) for name in bunch.target_names],
+    )
+
+
+def image_tables(images: ImageSet) -> dict[str, Table]:
+    """Pixels in [0, 1], float32 (or uint8 bits), one row per image."""
+    height, width = images.shape
+    tables = {}
+    for split in ("train", "valid", "test"):
+        part = images.split(split)
+        pixels = part.pixels if images.levels == 2 else unit_interval(part.pixels, images.levels)
+        tables[split] = Table(
+            images.name,
+            np.ascontiguousarray(pixels.reshape(len(part), -1)),
+            [f"pixel_{row}_{column}" for row in range(height) for column in range(width)],
+            part.ids,
+            labels=part.labels,
+            classes=[str(number) for number in range(images.classes)],
+            shape=(height, width),
+        )
+    return tables
+
+
+def coin_tosses(heads: list[int], tosses: int) -> Table:
+    """One row per set: heads and tails."""
+    wrong = [number for number in heads if not 0 <= number <= tosses]
+    if wrong or not heads:
+        raise UserError(f"data.heads: expected numbers from 0 to {tosses}, found {wrong or heads}")
+    values = np.array([[number, tosses - number] for number in heads], dtype=np.float64)
+    return Table("coin_tosses", values, ["heads", "tails"], np.arange(len(values)))
+
+
+def _count_table(data: Any, path: Path) -> Table:
+    counts = read_counts(path)
+    words = read_vocabulary(data.vocabulary, counts.shape[1])
+    sizes = np.asarray(counts.sum(axis=1)).ravel()
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        raise UserError(
+            f"{path}: {len(empty)} empty documents (the first is number {empty[0]}, from 0); a "
+            "document without words has no topic: remove them"
+        )
+    return Table(data.name, counts, words, np.arange(counts.shape[0]))
+
+
+def _number_table(data: Any, path: Path) -> Table:
+    read = read_table(data, path)
+    values = read.values
+    if data.divide_by != 1.0:
+        values = np.asarray(values, dtype=np.float64) / data.divide_by
+    table = Table(data.name, values, read.columns, read.ids)
+    if read.weights is not None:
+        table.weights = checked_weights(read.weights, f"{path}, column {data.weight!r}")
+    if read.labels is not None:
+        table.labels, table.classes = coded_labels(read.labels)
+    return table
+
+
+def checked_weights(weights: np.ndarray, source: str) -> np.ndarray:
+    """Weights as float64; raises UserError for NaN, infinity, a negative one, or a zero sum."""
+    weights = np.asarray(weights, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+    if len(bad):
+        raise UserError(
+            f"{source}: weights must be finite and not negative; {len(bad)} are not, the first "
+            f"is {weights[bad[0]]} in row {bad[0] + 1}"
+        )
+    if weights.sum() <= 0:
+        raise UserError(f"{source}: all weights are 0; give at least one row some weight")
+    return weights
+
+
+def coded_labels(labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Labels as numbers of the sorted classes, -1 for NaN or empty; and the classes' names."""
+    missing = np.array([value is None or value != value or value == "" for value in labels])
+    texts = np.array(["" if gone else str(value) for value, gone in zip(labels, missing, strict=True)])
+    classes, codes = np.unique(texts[~missing], return_inverse=True)
+    coded = np.full(len(labels), -1, dtype=np.int64)
+    coded[~missing] = codes.reshape(-1)
+    return coded, [str(name) for name in classes]
+
+
+def check_values(table: Table, gaps_allowed: bool) -> int:
+    """Look at every value once; the number of gaps.
+
+    Raises:
+        UserError: an infinite value, a gap where none is allowed, or a row of nothing but gaps.
+    """
+    gaps = 0
+    for start in range(0, len(table), CHECK_ROWS):
+        block = np.asarray(table.values[start : start + CHECK_ROWS])
+        if block.dtype.kind not in "fc":
+            continue
+        if np.isfinite(block.sum(dtype=np.float64)):
+            continue
+        infinite = np.argwhere(np.isinf(block))
+        if len(infinite):
+            row, column = infinite[0]
+            raise UserError(
+                f"{table.name}: infinite value in row {start + row + 1}, column "
+                f"{table.columns[column]!r} ({len(infinite)} in all nearby); remove or correct it"
+            )
+        missing = np.isnan(block)
+        gaps += int(missing.sum())
+        row, column = np.argwhere(missing)[0] if missing.any() else (0, 0)
+        if missing.any() and not gaps_allowed:
+            raise UserError(
+                f"{table.name}: missing value in row {start + row + 1}, column "
+                f"{table.columns[column]!r}; only model=gmm takes rows with gaps"
+            )
+        empty = np.flatnonzero(missing.all(axis=1))
+        if len(empty):
+            raise UserError(
+                f"{table.name}: row {start + empty[0] + 1} has no value at all; remove such rows"
+            )
+    return gaps
+
+
+def column_moments(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted means and variances of the columns, (d,) each, gaps left out; in two passes."""
+    count = np.zeros(len(table.columns))
+    total, squares = np.zeros_like(count), np.zeros_like(count)
+    for weight, block in _blocks(table):
+        known = ~np.isnan(block)
+        count += weight @ known
+        total += weight @ np.where(known, block, 0.0)
+    means = total / np.maximum(count, 1e-300)
+    for weight, block in _blocks(table):
+        squares += weight @ np.nan_to_num(block - means, nan=0.0) ** 2
+    return means, squares / np.maximum(count, 1e-300)
+
+
+def _blocks(table: Table) -> Any:
+    for start in range(0, len(table), CHECK_ROWS):
+        block = np.asarray(table.values[start : start + CHECK_ROWS], dtype=np.float64)
+        if table.weights is None:
+            yield np.ones(len(block)), block
+        else:
+            yield table.weights[start : start + CHECK_ROWS], block

@@ -1,0 +1,253 @@
+"""One mixture from start to finish: restarts, the iteration of choice, the best kept, criteria."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kexue_cli.tasks.em import missing
+from kexue_cli.tasks.em.engine import Engine, Mode, Rows
+from kexue_cli.tasks.em.incremental import incremental
+from kexue_cli.tasks.em.iterate import Family, Fit, Iteration, Trace, iterate, take
+from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+from kexue_cli.tasks.em.starts import Start, start_parameters
+
+STOCHASTIC_ITERATIONS = 200  # of stochastic EM before plain EM polishes
+
+
+@dataclass
+class Settings:
+    """What one fit needs beside family and rows; names as in config.Mixture."""
+
+    start: Start = "k-means++"
+    n_init: int = 10
+    max_iter: int = 2000
+    tol: float = 1e-6
+    stop: str = "change"
+    algorithm: str = "em"
+    annealing: int = 0
+    race: bool = False
+    batch_rows: int | None = None
+    start_means: np.ndarray | None = None
+    scale: np.ndarray | None = None  # (d,), for distances of the start
+    gaps: bool = False  # rows hold NaN
+
+    def iteration(self) -> Iteration:
+        """The same for `iterate`."""
+        temperatures = tuple(np.geomspace(0.1, 1.0, self.annealing + 1)[:-1])
+        mode: Mode = "hard" if self.algorithm == "hard" else "soft"
+        stop = "aitken" if self.stop == "aitken" else "change"
+        return Iteration(self.max_iter, self.tol, stop, mode, temperatures, self.race)  # type: ignore[arg-type]
+
+
+@dataclass
+class Outcome:
+    """The best restart, measured by one last E-step.
+
+    Attributes:
+        parameters: of one restart, (1, ...).
+        n: total weight of the rows; log_likelihood in nats, of all rows.
+        classification_log_likelihood: of rows together with their likeliest component.
+        collapsed: (K,), components that are spikes of density.
+        restarts: one dict per restart, for the table of starts.
+    """
+
+    family: Family
+    parameters: Parameters
+    log_likelihood: float
+    classification_log_likelihood: float
+    n: float
+    count: np.ndarray
+    entropy: float
+    iterations: int
+    converged: bool
+    last_change: float
+    restart: int
+    seed: int
+    collapsed: np.ndarray
+    restarts: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def bic(self) -> float:
+        """-2 log L + parameters log n: lower is better (mclust prints the negative)."""
+        return -2 * self.log_likelihood + self.family.n_parameters * float(np.log(self.n))
+
+    @property
+    def aic(self) -> float:
+        """-2 log L + 2 parameters: lower is better."""
+        return -2 * self.log_likelihood + 2 * self.family.n_parameters
+
+    @property
+    def icl(self) -> float:
+        """BIC with the likelihood of rows and their likeliest components together, as mclust's."""
+        extra = self.log_likelihood - self.classification_log_likelihood
+        return self.bic + 2 * extra
+
+    def metrics(self) -> dict[str, float]:
+        """What the run reports of the rows it was fitted to."""
+        return {
+            "log_likelihood": self.log_likelihood,
+            "log_likelihood_per_row": self.log_likelihood / self.n,
+            "bic": self.bic,
+            "aic": self.aic,
+            "icl": self.icl,
+            "n_parameters": self.family.n_parameters,
+            "n_components": self.family.n_components,
+            "iterations": self.iterations,
+        }
+
+
+OnIteration = Callable[[Trace, Parameters], None]
+
+
+def fit_mixture(
+    family: Family,
+    rows: Rows,
+    engine: Engine,
+    settings: Settings,
+    seeds: list[int],
+    on_iteration: OnIteration = lambda trace, parameters: None,
+) -> Outcome:
+    """Start once per seed, iterate all restarts as one batch, keep the best.
+
+    Restarts with a collapsed component come after all others, whatever their likelihood: it has no
+    upper bound there.
+    """
+    filled = _filled(rows) if settings.gaps else rows
+    parameters = start_parameters(
+        settings.start, family, filled, engine, seeds, settings.start_means, settings.scale
+    )
+    fit = _iterated(family, rows, engine, settings, parameters, on_iteration)
+    collapsed = family.collapsed(fit.parameters, fit.count)
+    order = np.lexsort((-fit.objective, collapsed.any(axis=1), fit.raced_out))
+    best = int(order[0])
+    outcome = measured(family, rows, engine, take(fit.parameters, order[:1]), settings.gaps)
+    outcome.iterations, outcome.converged = int(fit.iterations[best]), bool(fit.converged[best])
+    outcome.last_change = float(fit.last_change[best])
+    outcome.restart, outcome.seed = best, seeds[min(best, len(seeds) - 1)]
+    outcome.restarts = [
+        {
+            "restart": restart,
+            "seed": seeds[min(restart, len(seeds) - 1)],
+            "log_likelihood": float(fit.log_likelihood[restart]),
+            "iterations": int(fit.iterations[restart]),
+            "converged": bool(fit.converged[restart]),
+            "collapsed_components": int(collapsed[restart].sum()),
+            "raced_out": bool(fit.raced_out[restart]),
+        }
+        for restart in range(len(fit.objective))
+    ]
+    return outcome
+
+
+def _iterated(
+    family: Family,
+    rows: Rows,
+    engine: Engine,
+    settings: Settings,
+    parameters: Parameters,
+    on_iteration: OnIteration,
+) -> Fit:
+    """The iteration that `settings` ask for, always ended by plain float64 (or hard) steps."""
+    how = settings.iteration()
+    step = expectation_of(rows, engine, settings.gaps)
+    if settings.algorithm == "stochastic":
+        drawn = replace(how, mode="stochastic", max_iter=min(STOCHASTIC_ITERATIONS, how.max_iter))
+        parameters = iterate(family, step, parameters, drawn).parameters
+    if settings.batch_rows is not None:
+        batches = rows.slices(settings.batch_rows)
+
+        def batch_step(natural: Natural, batch: int) -> Statistics:
+            return engine.expectation(rows, natural, slices=[batches[batch]])
+
+        parameters, _ = incremental(family, batch_step, len(batches), parameters, how)
+    if engine.dtype == "float32":
+        # most of the way in float32, then on in float64: fast, and right in the end
+        parameters = iterate(family, step, parameters, how, on_iteration).parameters
+        exact = replace(engine, dtype="float64", device=engine.float64_device())
+        step = expectation_of(rows, exact, settings.gaps)
+    return iterate(family, step, parameters, how, on_iteration)
+
+
+def expectation_of(
+    rows: Rows, engine: Engine, gaps: bool
+) -> Callable[[Natural, Mode, int], Statistics]:
+    """The E-step for these rows, as `iterate` wants it."""
+
+    def step(natural: Natural, mode: Mode, iteration: int) -> Statistics:
+        if gaps:
+            return missing.expectation(rows, natural, mode, (iteration,))
+        return engine.expectation(rows, natural, mode, (iteration,))
+
+    return step
+
+
+def measured(
+    family: Family,
+    rows: Rows,
+    engine: Engine,
+    parameters: Parameters,
+    gaps: bool = False,
+    same_rows: bool = True,
+) -> Outcome:
+    """One E-step with one restart's parameters; `same_rows`: those the family was made for."""
+    natural = family.natural(parameters, reduced=same_rows)
+    if engine.dtype == "float32":
+        engine = replace(engine, dtype="float64", device=engine.float64_device())
+    step = expectation_of(rows, engine, gaps)
+    soft, hard = step(natural, "soft", 0), step(natural, "hard", 0)
+    return Outcome(
+        family,
+        parameters,
+        float((soft.log_likelihood + natural.offset)[0]),
+        float((hard.log_likelihood + natural.offset)[0]),
+        rows.total_weight,
+        soft.count[0],
+        float(soft.entropy[0]),
+        0,
+        True,
+        0.0,
+        0,
+        0,
+        family.collapsed(parameters, soft.count)[0],
+    )
+
+
+def _filled(rows: Rows) -> Rows:
+    """Gaps replaced by the column means, for the start alone."""
+    values = np.where(np.isnan(rows.values), rows.shift, rows.values)
+    return Rows(values, rows.shift, rows.weights, rows.labels)
+
+
+def bootstrap_test(
+    small: Outcome,
+    large: Outcome,
+    fit_again: Callable[[Family, np.ndarray, int], Outcome],
+    resamples: int,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """Is one more component worth it? Parametric bootstrap of the likelihood ratio.
+
+    Args:
+        fit_again: fits a family of the same kind to fresh rows (n, d), relative to the shift.
+
+    Source: McLachlan, "On bootstrapping the likelihood ratio test statistic for the number of
+    components in a normal mixture", 1987.
+    """
+    observed = 2 * (large.log_likelihood - small.log_likelihood)
+    exceeded = 0
+    for resample in range(resamples):
+        rows, _ = small.family.sample(small.parameters, round(small.n), generator)
+        pair = [
+            fit_again(outcome.family, rows, resample).log_likelihood for outcome in (small, large)
+        ]
+        exceeded += 2 * (pair[1] - pair[0]) >= observed
+    return {
+        "components": small.family.n_components,
+        "against": large.family.n_components,
+        "statistic": observed,
+        "p_value": (exceeded + 1) / (resamples + 1),
+        "resamples": resamples,
+    }

@@ -1,0 +1,59 @@
+"""Incremental EM: an M-step after every mini-batch, sums of the other batches kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kexue_cli.tasks.em.iterate import Family, Iteration
+from kexue_cli.tasks.em.natural import (
+    Natural,
+    Parameters,
+    Statistics,
+    expected_log_joint,
+    zeros_like,
+)
+
+BatchExpectation = Callable[[Natural, int], Statistics]  # (parameters, batch number) -> its sums
+
+
+def incremental(
+    family: Family,
+    expectation: BatchExpectation,
+    batches: int,
+    parameters: Parameters,
+    how: Iteration,
+    on_sweep: Callable[[int, np.ndarray], None] = lambda sweep, free_energy: None,
+) -> tuple[Parameters, bool]:
+    """Sweep over the batches until the free energy settles.
+
+    Each visit replaces one batch's sums and maximises at once, so parameters move many times per
+    sweep; the free energy still never falls. Only one set of sums per batch is kept.
+
+    Returns:
+        The parameters (of R restarts), and whether the last sweep changed less than how.tol.
+
+    Source: Neal and Hinton, "A view of the EM algorithm that justifies incremental, sparse, and
+    other variants", 1998.
+    """
+    natural = family.natural(parameters)
+    kept = [expectation(natural, batch) for batch in range(batches)]
+    before = np.full(len(parameters["weights"]), -np.inf)
+    for sweep in range(how.max_iter):
+        # added afresh in each sweep, so that rounding of the replacements does not pile up
+        total = sum(kept, zeros_like(natural))
+        for batch in range(batches):
+            parameters = family.maximise(total, parameters)
+            natural = family.natural(parameters)
+            fresh = expectation(natural, batch)
+            total = total + fresh - kept[batch]
+            kept[batch] = fresh
+        free_energy = expected_log_joint(natural, total) + total.entropy
+        free_energy = free_energy + family.log_prior(parameters)
+        on_sweep(sweep, free_energy)
+        if np.all(np.abs(free_energy - before) < how.tol):
+            return parameters, True
+        before = free_energy
+    return parameters, False
+

@@ -1,0 +1,164 @@
+"""`model=kmeans`: restarts of Lloyd's algorithm, or the annealed mixture that tends to it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from kexue_cli.errors import UserError
+from kexue_cli.tasks.base import Metric
+from kexue_cli.tasks.em.config import component_numbers
+from kexue_cli.tasks.em.data import Table, check_values, column_moments
+from kexue_cli.tasks.em.engine import Rows
+from kexue_cli.tasks.em.kmeans import AnnealedFit, KMeansFit, annealed, inertia, lloyd
+from kexue_cli.tasks.em.mixture_models import start_means
+from kexue_cli.tasks.em.session import Session
+from kexue_cli.tasks.em.starts import centres_of, distinct_rows
+
+PREDICT_ROWS = 20_000
+
+
+class Kmeans:
+    """K-Means with restarts; keywords are the fields of config.Kmeans."""
+
+    primary = Metric("inertia", "min", "train")
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = SimpleNamespace(**settings)
+        self.n_components = component_numbers(self.settings.n_components)[0]
+        self.centres: np.ndarray  # (K, d), relative to shift
+        self.shift: np.ndarray
+        self.fitted: dict[str, float] = {}
+        self.path: AnnealedFit | None = None
+
+    def fit(self, table: Table, session: Session) -> None:
+        """Every restart to its end, the lowest inertia kept."""
+        if not isinstance(table.values, np.ndarray):
+            raise UserError(f"model=kmeans needs a table of numbers; {table.name} holds counts")
+        check_values(table, gaps_allowed=False)
+        found = distinct_rows(table.values, self.n_components)
+        if found < self.n_components:
+            raise UserError(
+                f"model.n_components={self.n_components}, but {table.name} has {found} distinct "
+                "rows; ask for fewer components"
+            )
+        self.shift = column_moments(table)[0]
+        rows = Rows(table.values, self.shift, table.weights)
+        restarts = 1 if self.settings.start == "given" else self.settings.n_init
+        results = []
+        for seed in session.seeds(restarts):
+            fit = lloyd(
+                rows,
+                self._start(rows, seed),
+                session.capped(self.settings.max_iter),
+                self.settings.tol,
+                session.engine,
+                lambda iteration, value, moved: session.log({"inertia": value, "moved": moved}),
+            )
+            results.append((fit.inertia, seed, fit))
+        _, seed, best = min(results, key=lambda result: result[0])
+        if self.settings.method == "annealed":
+            self._anneal(rows, seed, session, best)
+        else:
+            self.centres = best.centres
+        self._conclude(best, [result[0] for result in results], seed, session)
+
+    def _start(self, rows: Rows, seed: int) -> np.ndarray:
+        if self.settings.start == "given":
+            given = start_means(self.settings.start_means)
+            shape = (self.n_components, rows.values.shape[1])
+            if given is None or given.shape != shape:
+                raise UserError(
+                    f"model.start=given needs model.start_means: a .csv or .npy of shape {shape}"
+                )
+            return given - rows.shift
+        scale = np.ones(rows.values.shape[1])
+        return centres_of(self.settings.start, rows, scale, self.n_components, [seed])[0]
+
+    def _anneal(self, rows: Rows, seed: int, session: Session, lowest: KMeansFit) -> None:
+        """From nearly one common centre down to variance 0."""
+        generator = np.random.default_rng(seed)
+        nudge = 0.01 * generator.standard_normal((self.n_components, len(self.shift)))
+        spread = np.sqrt(column_spread(rows))
+        settings = self.settings
+        self.path = annealed(
+            rows, nudge * spread, session.engine, settings.rate, settings.final_variance
+        )
+        self.centres = self.path.centres
+        for variance, entropy, value in zip(
+            self.path.variance, self.path.entropy_per_row, self.path.inertia, strict=True
+        ):
+            session.log({"variance": variance, "entropy_per_row": entropy, "inertia": value})
+        session.ctx.console.say(
+            f"annealed inertia {self.path.inertia[-1]:.9g}; the best of Lloyd's restarts "
+            f"{lowest.inertia:.9g}"
+        )
+        self.fitted["lloyd_inertia"] = lowest.inertia
+
+    def _conclude(
+        self, best: KMeansFit, inertias: list[float], seed: int, session: Session
+    ) -> None:
+        value = best.inertia if self.path is None else self.path.inertia[-1]
+        self.fitted |= {"inertia": value, "iterations": best.iterations}
+        self.fitted["n_components"] = self.n_components
+        if not best.converged:
+            session.ctx.console.warn(
+                f"stopped after {best.iterations} iterations while rows still moved; raise "
+                "model.max_iter"
+            )
+        reached = sum(other < best.inertia * (1 + 1e-6) for other in inertias)
+        session.ctx.console.say(
+            f"inertia {value:.9g} after {best.iterations} iterations; seed {seed}, "
+            f"{reached} of {len(inertias)} restarts came as far"
+        )
+
+    def evaluate(self, table: Table, session: Session, fitted_rows: bool) -> dict[str, float]:
+        """Inertia of a table."""
+        if fitted_rows and self.fitted:
+            return dict(self.fitted)
+        rows = Rows(table.values, self.shift, table.weights)
+        labels = self.responsibilities(table).argmax(axis=1)
+        return {"inertia": inertia(rows, self.centres, labels, session.engine)}
+
+    def responsibilities(self, table: Table) -> np.ndarray:
+        """One for the nearest centre, zero for the others, (n, K)."""
+        result = np.zeros((len(table), self.n_components), dtype=np.float32)
+        for start in range(0, len(table), PREDICT_ROWS):
+            part = table.values[start : start + PREDICT_ROWS]
+            y = np.asarray(part, dtype=np.float64) - self.shift
+            score = y @ self.centres.T - 0.5 * np.sum(self.centres**2, axis=1)
+            result[np.arange(start, start + len(y)), score.argmax(axis=1)] = 1.0
+        return result
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """K-Means is no distribution."""
+        raise UserError("mode=generate needs a mixture; K-Means gives no density to draw from")
+
+    def means(self) -> np.ndarray:
+        """Centres in the units of the data, (K, d)."""
+        centres: np.ndarray = self.centres + self.shift
+        return centres
+
+    def state_dict(self) -> dict[str, Any]:
+        """Centres and what they are relative to."""
+        return {
+            "centres": torch.from_numpy(self.centres.copy()),
+            "shift": torch.from_numpy(self.shift.copy()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        self.centres, self.shift = state["centres"].numpy(), state["shift"].numpy()
+        self.n_components = len(self.centres)
+
+
+def column_spread(rows: Rows) -> np.ndarray:
+    """Variances of the columns, (d,), unweighted."""
+    total = np.zeros(rows.values.shape[1])
+    for start, stop in rows.slices():
+        total += np.sum(rows.part(start, stop).centred() ** 2, axis=0)
+    spread: np.ndarray = total / len(rows)
+    return spread

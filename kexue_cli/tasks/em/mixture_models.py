@@ -1,0 +1,356 @@
+"""The mixtures a user names: from a table to a chosen fit, and what is kept of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from kexue_cli.errors import UserError
+from kexue_cli.tasks.base import Metric
+from kexue_cli.tasks.em import missing
+from kexue_cli.tasks.em.config import component_numbers
+from kexue_cli.tasks.em.data import Table, check_values
+from kexue_cli.tasks.em.engine import Rows
+from kexue_cli.tasks.em.fitting import Outcome, Settings, bootstrap_test, fit_mixture, measured
+from kexue_cli.tasks.em.iterate import Family
+from kexue_cli.tasks.em.natural import log_joint, log_sum_exp
+from kexue_cli.tasks.em.session import Session
+from kexue_cli.tasks.em.starts import distinct_rows
+
+PREDICT_ROWS = 20_000  # rows whose responsibilities are held at once
+
+
+@dataclass
+class Candidate:
+    """One number of components with one covariance model ("" for models without)."""
+
+    components: int
+    covariance: str = ""
+
+
+class MixtureModel(ABC):
+    """Base of the mixtures fitted by `fitting.fit_mixture`; keywords are the fields of its config.
+
+    After `fit` or `load_state_dict`, `chosen` is the fit in use, `covariance` its model, `shift`
+    what its parameters are relative to.
+    """
+
+    primary = Metric("log_likelihood_per_row", "max", "train")
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = SimpleNamespace(**settings)
+        self.chosen: Outcome
+        self.covariance = ""
+        self.shift: np.ndarray
+        self.comparison: list[dict[str, Any]] = []
+        self.tests: list[dict[str, float]] = []
+        self.hidden_labels: np.ndarray | None = None  # rows whose label the fit did not see
+
+    # what a model of its own adds
+
+    def takes_gaps(self) -> bool:
+        """Whether rows may hold NaN."""
+        return False
+
+    @abstractmethod
+    def values(self, table: Table) -> Any:
+        """The table's values as this model counts them; raises UserError where it cannot."""
+
+    def learn_columns(self, table: Table, rows: Rows) -> None:
+        """Look at the columns once, before families are made; may set `rows.shift`."""
+
+    @abstractmethod
+    def family(self, candidate: Candidate, rows: Rows) -> Family:
+        """The family of a candidate for these rows."""
+
+    def candidates(self) -> list[Candidate]:
+        """Everything the settings ask to be tried."""
+        return [Candidate(k) for k in component_numbers(self.settings.n_components)]
+
+    # the story
+
+    def fit(self, table: Table, session: Session) -> None:
+        """Fit every candidate, keep the one the criterion prefers."""
+        rows = self.rows(table, session)
+        gaps = self.check(table, rows, session)
+        candidates = self.candidates()
+        best: tuple[bool, float] | None = None
+        outcomes: dict[int, Outcome] = {}
+        for candidate in candidates:
+            outcome = self.fit_one(candidate, rows, session, gaps)
+            outcomes[candidate.components] = outcome
+            self._report(candidate, outcome, session, alone=len(candidates) == 1)
+            score = (bool(outcome.collapsed.any()), getattr(outcome, self.settings.criterion))
+            if best is None or score < best:
+                best, self.chosen, self.covariance = score, outcome, candidate.covariance
+        if len(candidates) > 1:
+            self._compare(session)
+        if self.settings.bootstrap:
+            self._test(outcomes, rows, session)
+        session.complain_of_rises()
+
+    def rows(self, table: Table, session: Session) -> Rows:
+        """The table as rows of this model, columns learnt, given labels chosen."""
+        rows = Rows(self.values(table), np.zeros(len(table.columns)), table.weights)
+        self.learn_columns(table, rows)
+        self.shift = rows.shift
+        if self.settings.known_labels > 0:
+            rows.labels = self._given_labels(table, session)
+        return rows
+
+    def check(self, table: Table, rows: Rows, session: Session) -> bool:
+        """Whether there are gaps; raises UserError for values or sizes that cannot be fitted."""
+        numbers = [candidate.components for candidate in self.candidates()]
+        if not isinstance(rows.values, np.ndarray):
+            gaps = 0
+        else:
+            gaps = check_values(table, self.takes_gaps())
+        if gaps:
+            share = gaps / (len(table) * len(table.columns))
+            session.ctx.console.say(f"{gaps} missing values ({share:.1%}): hidden like the component")
+        found = self._distinct(rows, max(numbers)) if not gaps else len(rows)
+        if found < max(numbers):
+            raise UserError(
+                f"model.n_components={max(numbers)}, but {table.name} has {found} distinct rows; "
+                "ask for fewer components"
+            )
+        return gaps > 0
+
+    def _distinct(self, rows: Rows, enough: int) -> int:
+        if isinstance(rows.values, np.ndarray):
+            return distinct_rows(rows.values, enough)
+        return len(rows)
+
+    def fit_one(self, candidate: Candidate, rows: Rows, session: Session, gaps: bool) -> Outcome:
+        """Restarts of one candidate, the best of them."""
+        session.begin()
+        if candidate.components == 1 or self.settings.start == "given":
+            seeds = session.seeds(1)
+        else:
+            seeds = session.seeds(self.settings.n_init)
+        engine = replace(session.engine, dtype=self.settings.dtype)
+        family = self.family(candidate, rows)
+        return fit_mixture(
+            family, rows, engine, self.fit_settings(session, gaps), seeds, session.watch
+        )
+
+    def fit_settings(self, session: Session, gaps: bool) -> Settings:
+        """Our configuration as the fit wants it."""
+        s = self.settings
+        return Settings(
+            s.start,
+            s.n_init,
+            session.capped(s.max_iter),
+            s.tol,
+            s.stop,
+            s.algorithm,
+            s.annealing,
+            s.race,
+            s.batch_rows,
+            start_means(s.start_means) if s.start == "given" else None,
+            self.start_scale(),
+            gaps,
+        )
+
+    def start_scale(self) -> np.ndarray | None:
+        """Units of distances between rows, for starts."""
+        return None
+
+    def _given_labels(self, table: Table, session: Session) -> np.ndarray:
+        """Labels for the fit: a random share of those known, -1 elsewhere."""
+        if table.labels is None:
+            raise UserError(
+                f"model.known_labels={self.settings.known_labels}, but {table.name} has no labels; "
+                "name their column by data.label"
+            )
+        fewest = min(candidate.components for candidate in self.candidates())
+        if len(table.classes) > fewest:
+            raise UserError(
+                f"{len(table.classes)} known classes, but model.n_components={fewest}; each class "
+                "needs a component of its own"
+            )
+        chance = session.ctx.seeds.numpy("known labels").random(len(table))
+        given = (chance < self.settings.known_labels) & (table.labels >= 0)
+        self.hidden_labels = np.where(given, -1, table.labels)
+        session.ctx.console.say(f"{int(given.sum())} labels given to the fit")
+        return np.where(given, table.labels, -1)
+
+    def _report(
+        self, candidate: Candidate, outcome: Outcome, session: Session, alone: bool
+    ) -> None:
+        console = session.ctx.console
+        name = f"K={candidate.components} {candidate.covariance}".strip()
+        self.comparison.append(
+            {
+                "n_components": candidate.components,
+                "covariance": candidate.covariance,
+                "log_likelihood": outcome.log_likelihood,
+                "n_parameters": outcome.family.n_parameters,
+                "bic": outcome.bic,
+                "aic": outcome.aic,
+                "icl": outcome.icl,
+                "iterations": outcome.iterations,
+                "converged": outcome.converged,
+                "collapsed_components": int(outcome.collapsed.sum()),
+            }
+        )
+        if not outcome.converged and self.settings.algorithm != "stochastic":
+            console.warn(
+                f"{name}: stopped after {outcome.iterations} iterations, the last changed the "
+                f"log-likelihood by {outcome.last_change:.3g} nats; model.tol asks for "
+                f"{self.settings.tol:g}. Raise model.max_iter"
+            )
+        for k in np.flatnonzero(outcome.collapsed):
+            console.warn(
+                f"{name}: component {k} has collapsed on {outcome.count[k]:.1f} rows (duplicated "
+                "or nearly so): a spike of density, not a cluster. Use fewer components, a simpler "
+                "model.covariance, or a larger model.regularisation"
+            )
+        if alone:
+            starts = outcome.restarts
+            reached = sum(
+                row["log_likelihood"] > outcome.log_likelihood - 0.01 for row in starts
+            )
+            console.say(
+                f"{name}: log-likelihood {outcome.log_likelihood:.6f} after {outcome.iterations} "
+                f"iterations; restart {outcome.restart} of {len(starts)} (seed {outcome.seed}), "
+                f"{reached} came as far"
+            )
+
+    def _compare(self, session: Session) -> None:
+        criterion = self.settings.criterion
+        ranked = sorted(self.comparison, key=lambda row: row[criterion])
+        session.ctx.console.table(f"best ten by {criterion} (lower is better)", ranked[:10])
+        session.ctx.directory.write_table("model_choice.csv", self.comparison)
+
+    def _test(self, outcomes: dict[int, Outcome], rows: Rows, session: Session) -> None:
+        """Bootstrap likelihood-ratio tests of K against the next K, until one is not significant."""
+        covariances = {candidate.covariance for candidate in self.candidates()}
+        if len(covariances) > 1:
+            raise UserError("model.bootstrap tests one model.covariance at a time; choose one")
+        covariance = covariances.pop()
+
+        def fit_again(family: Family, values: np.ndarray, resample: int) -> Outcome:
+            fresh = Rows(values, np.zeros(values.shape[1]))
+            again = self.family(Candidate(family.n_components, covariance), fresh)
+            seeds = [session.ctx.seeds.integer(f"resample {resample} restart {i}") for i in range(3)]
+            return fit_mixture(again, fresh, session.engine, self.fit_settings(session, False), seeds)
+
+        generator = session.ctx.seeds.numpy("bootstrap")
+        numbers = sorted(outcomes)
+        for small, large in zip(numbers[:-1], numbers[1:], strict=True):
+            test = bootstrap_test(
+                outcomes[small], outcomes[large], fit_again, self.settings.bootstrap, generator
+            )
+            self.tests.append(test)
+        session.ctx.console.table("bootstrap likelihood-ratio tests", self.tests)
+        session.ctx.directory.write_table("bootstrap_tests.csv", self.tests)
+
+    # what is asked of a fit
+
+    def evaluate(self, table: Table, session: Session, fitted_rows: bool) -> dict[str, float]:
+        """Log-likelihood and criteria of a table under the chosen fit."""
+        rows = Rows(self.values(table), self.shift, table.weights)
+        gaps = self.takes_gaps() and check_values(table, True) > 0
+        if fitted_rows and self.chosen.n > 0:
+            outcome = self.chosen
+        else:
+            outcome = measured(
+                self.chosen.family, rows, session.engine, self.chosen.parameters, gaps, False
+            )
+        metrics = outcome.metrics()
+        if fitted_rows:
+            return metrics
+        return {name: metrics[name] for name in ("log_likelihood", "log_likelihood_per_row")}
+
+    def responsibilities(self, table: Table) -> np.ndarray:
+        """p(component | row), (n, K)."""
+        natural = self.chosen.family.natural(self.chosen.parameters, reduced=False)
+        values = self.values(table)
+        blocks = []
+        for start in range(0, len(table), PREDICT_ROWS):
+            block = values[start : start + PREDICT_ROWS]
+            if isinstance(block, np.ndarray):
+                block = np.asarray(block, dtype=np.float64) - self.shift
+                if np.isnan(block).any():
+                    logits = missing.log_joint(block, natural)
+                else:
+                    logits = log_joint(natural, block)
+            else:
+                logits = block @ natural.linear[0].T + natural.constant[0]
+            blocks.append(np.exp(logits - log_sum_exp(logits)[:, None]))
+        return np.concatenate(blocks)
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """n draws in the units of the data: rows (n, d), components (n,)."""
+        rows, labels = self.chosen.family.sample(self.chosen.parameters, n, generator)
+        return rows + self.shift, labels
+
+    def means(self) -> np.ndarray:
+        """Component means in the units of the data, (K, d)."""
+        return self.chosen.parameters["means"][0] + self.shift
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and what `family` needs to use them."""
+        parameters = {name: torch.from_numpy(a.copy()) for name, a in self.chosen.parameters.items()}
+        return {
+            "parameters": parameters,
+            "shift": torch.from_numpy(self.shift),
+            "covariance": self.covariance,
+            "metrics": self.chosen.metrics() | {"n": self.chosen.n, "entropy": self.chosen.entropy},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        self.shift, self.covariance = state["shift"].numpy(), state["covariance"]
+        parameters = {name: tensor.numpy() for name, tensor in state["parameters"].items()}
+        components, columns = parameters["means"].shape[1:]
+        bare = Rows(np.eye(columns), np.zeros(columns))  # the family only scores from here on
+        family = self.family(Candidate(components, self.covariance), bare)
+        metrics = state["metrics"]
+        self.chosen = Outcome(
+            family,
+            parameters,
+            metrics["log_likelihood"],
+            metrics["log_likelihood"],
+            0.0,  # of rows unknown here: evaluate measures afresh
+            np.zeros(components),
+            0.0,
+            int(metrics["iterations"]),
+            True,
+            0.0,
+            0,
+            0,
+            np.zeros(components, dtype=bool),
+        )
+
+
+def start_means(path: str | None) -> np.ndarray | None:
+    """Start means (K, d) of a .csv (with or without header) or .npy file."""
+    if path is None:
+        return None
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"model.start_means={path}: no such file")
+    try:
+        if file.suffix == ".npy":
+            return np.asarray(np.load(file), dtype=np.float64)
+        first = file.read_text().splitlines()[0]
+        header = any(not _is_number(cell) for cell in first.split(","))
+        return np.loadtxt(file, delimiter=",", skiprows=int(header), ndmin=2)
+    except (ValueError, IndexError) as error:
+        raise UserError(f"model.start_means={path}: expected rows of numbers ({error})") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,185 @@
+"""Gaussian, Bernoulli and multinomial mixtures and the two coins, as `model=` names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kexue_cli.errors import UserError
+from kexue_cli.tasks.em.config import covariance_names
+from kexue_cli.tasks.em.covariance import ALIASES, AXIS_PARALLEL
+from kexue_cli.tasks.em.data import Table, column_moments
+from kexue_cli.tasks.em.discrete import BernoulliMixture, MultinomialMixture
+from kexue_cli.tasks.em.engine import Rows
+from kexue_cli.tasks.em.fitting import Settings
+from kexue_cli.tasks.em.gaussian import GaussianMixture
+from kexue_cli.tasks.em.mixture_models import Candidate, MixtureModel
+from kexue_cli.tasks.em.session import Session
+
+DEPENDENT = 1e-12  # smallest eigenvalue of the correlations below which columns are dependent
+
+
+class Gmm(MixtureModel):
+    """Gaussian mixture; the only model that takes rows with gaps."""
+
+    variances: np.ndarray
+    column_scatter: np.ndarray
+    known_values: Any = None  # those that the three above belong to
+    has_gaps: bool = False
+
+    def takes_gaps(self) -> bool:
+        """NaN is a hidden value."""
+        return True
+
+    def values(self, table: Table) -> Any:
+        """Any numbers, as they are."""
+        if not isinstance(table.values, np.ndarray):
+            raise UserError(f"model=gmm needs a table of numbers; {table.name} holds word counts")
+        return table.values
+
+    def candidates(self) -> list[Candidate]:
+        """Every number of components with every covariance model."""
+        names = [ALIASES.get(n, n) for n in covariance_names(self.settings.covariance)]
+        if len(getattr(self, "shift", ())) == 1:  # one column: only the variance differs
+            names = ["EII" if name[0] == "E" else "VII" for name in names]
+        names = list(dict.fromkeys(names))
+        return [
+            Candidate(base.components, name) for base in super().candidates() for name in names
+        ]
+
+    def learn_columns(self, table: Table, rows: Rows) -> None:
+        """Means, variances and total scatter of the columns, for all families of this table."""
+        rows.shift, self.variances = column_moments(table)
+        constant = np.flatnonzero(self.variances <= 1e-24 * (1.0 + rows.shift**2))
+        if len(constant):
+            names = ", ".join(repr(table.columns[j]) for j in constant[:5])
+            raise UserError(
+                f"{table.name}: {len(constant)} columns are constant ({names}); a Gaussian has no "
+                "density there. Leave them out by data.columns=[…]"
+            )
+        self.column_scatter = total_scatter(rows)
+        self.has_gaps = bool(np.isnan(self.column_scatter).any())
+        self.shift, self.known_values = rows.shift, rows.values
+        if not self.has_gaps and any(
+            candidate.covariance not in AXIS_PARALLEL for candidate in self.candidates()
+        ):
+            _refuse_dependent_columns(self.column_scatter, table)
+
+    def family(self, candidate: Candidate, rows: Rows) -> GaussianMixture:
+        """The Gaussian family; fresh rows (a bootstrap's) bring their own scatter."""
+        model = ALIASES.get(candidate.covariance, candidate.covariance)
+        if rows.values is self.known_values:
+            variances, scatter = self.variances, self.column_scatter
+        else:
+            scatter = total_scatter(rows)
+            variances = np.diag(scatter) / rows.total_weight
+        if model in AXIS_PARALLEL:
+            scatter = np.diag(scatter)
+        return GaussianMixture(
+            model,
+            candidate.components,
+            scatter,
+            variances,
+            self.settings.regularisation,
+            self.settings.reg_covar,
+            reduces=not self.has_gaps,
+        )
+
+    def start_scale(self) -> np.ndarray:
+        """Standard deviations."""
+        scale: np.ndarray = np.sqrt(self.variances)
+        return scale
+
+
+def total_scatter(rows: Rows) -> np.ndarray:
+    """Sum over rows of weight times y y^T, (d, d); NaN where rows have gaps."""
+    columns = rows.values.shape[1]
+    total = np.zeros((columns, columns))
+    for start, stop in rows.slices():
+        part = rows.part(start, stop)
+        y = part.centred()
+        total += y.T @ (y if part.weights is None else y * part.weights[:, None])
+    return total
+
+
+def _refuse_dependent_columns(scatter: np.ndarray, table: Table) -> None:
+    scale = np.sqrt(np.diag(scatter))
+    correlations = scatter / np.multiply.outer(scale, scale)
+    eigenvalues, axes = np.linalg.eigh(correlations)
+    if eigenvalues[0] > DEPENDENT:
+        return
+    involved = np.argsort(-np.abs(axes[:, 0]))[:5]
+    names = ", ".join(repr(table.columns[j]) for j in involved if abs(axes[j, 0]) > 0.05)
+    raise UserError(
+        f"{table.name}: columns {names} determine each other (a copy, or a sum of others), so a "
+        "covariance over them is singular. Leave one out by data.columns=[…], or use "
+        "model.covariance=diag"
+    )
+
+
+class Bernoulli(MixtureModel):
+    """Mixture of independent bits."""
+
+    def values(self, table: Table) -> Any:
+        """Values in [0, 1], cut at `threshold` where there is one."""
+        values = table.values
+        if not isinstance(values, np.ndarray):
+            raise UserError(f"model=bernoulli_mixture needs a table; {table.name} holds counts")
+        low, high = float(values.min()), float(values.max())
+        if not (0 <= low and high <= 1):
+            raise UserError(
+                f"model=bernoulli_mixture needs values from 0 to 1; {table.name} has {low:g} to "
+                f"{high:g}. Scale them by data.divide_by"
+            )
+        if self.settings.threshold is None or values.dtype == np.uint8:
+            return values
+        return (values > self.settings.threshold).astype(np.uint8)
+
+    def family(self, candidate: Candidate, rows: Rows) -> BernoulliMixture:
+        """Bits with Beta pseudo-counts."""
+        columns = rows.values.shape[1]
+        return BernoulliMixture(
+            candidate.components, columns, self.settings.ones, self.settings.zeros
+        )
+
+
+class Multinomial(MixtureModel):
+    """Mixture of word distributions."""
+
+    def values(self, table: Table) -> Any:
+        """Counts: whole numbers, none negative, no empty row."""
+        values = table.values
+        if isinstance(values, np.ndarray):
+            wrong = np.argwhere(~(values >= 0) | (values != np.round(values)))
+            if len(wrong):
+                row, column = wrong[0]
+                raise UserError(
+                    f"{table.name}: counts must be whole and not negative; row {row + 1}, column "
+                    f"{table.columns[column]!r} has {values[row, column]}"
+                )
+            empty = np.flatnonzero(values.sum(axis=1) == 0)
+            if len(empty):
+                raise UserError(f"{table.name}: row {empty[0] + 1} counts nothing; remove it")
+        return values
+
+    def family(self, candidate: Candidate, rows: Rows) -> MultinomialMixture:
+        """Words with a Dirichlet pseudo-count."""
+        return MultinomialMixture(
+            candidate.components, rows.values.shape[1], self.settings.pseudo_count
+        )
+
+
+class Coins(Multinomial):
+    """Coins tossed in sets; all coins equally often, as in Do and Batzoglou (2008)."""
+
+    def family(self, candidate: Candidate, rows: Rows) -> MultinomialMixture:
+        """Two words, heads and tails; weights stay equal."""
+        return MultinomialMixture(candidate.components, 2, 0.0, fixed_weights=True)
+
+    def fit_settings(self, session: Session, gaps: bool) -> Settings:
+        """Start from the given biases."""
+        settings = super().fit_settings(session, gaps)
+        heads = np.asarray(self.settings.biases, dtype=np.float64)
+        settings.start_means = np.column_stack([heads, 1 - heads])
+        return settings

@@ -1,0 +1,161 @@
+"""Number tables from .csv, .parquet, .npz and .npy; errors name row and column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kexue_cli.errors import UserError
+from kexue_cli.extras import require
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
+
+
+@dataclass
+class ReadTable:
+    """What one file holds: numbers (n, d) with names, and the special columns asked for."""
+
+    values: np.ndarray
+    columns: list[str]
+    ids: np.ndarray
+    weights: np.ndarray | None
+    labels: np.ndarray | None
+
+
+def read_table(data: Any, path: Path) -> ReadTable:
+    """Read `path` as the configuration node `data` says (see config.TableData).
+
+    Raises:
+        UserError: no such file or format, a missing column, or text where numbers should be.
+    """
+    if not path.is_file():
+        raise UserError(f"data.path={path}: no such file; set data.path or KEXUE_DATA_DIR")
+    match path.suffix:
+        case ".csv" | ".tsv":
+            return _from_frame(_read_csv(path), data, path)
+        case ".parquet":
+            require("pyarrow", extra="tables")
+            return _from_frame(_read(pd.read_parquet, path), data, path)
+        case ".npy":
+            return _from_array(_read(lambda p: np.load(p, mmap_mode="r"), path), data, path)
+        case ".npz":
+            return _from_npz(path, data)
+    raise UserError(f"{path}: expected one of {', '.join(SUFFIXES)}")
+
+
+def _read(reader: Any, path: Path) -> Any:
+    try:
+        return reader(path)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: not a readable {path.suffix} file ({error})") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    separator = "\t" if path.suffix == ".tsv" else ","
+    frame: pd.DataFrame = _read(lambda p: pd.read_csv(p, sep=separator), path)
+    return frame
+
+
+def _from_frame(frame: pd.DataFrame, data: Any, path: Path) -> ReadTable:
+    frame.columns = [str(name) for name in frame.columns]
+    special = {key: data[key] for key in ("weight", "label", "id") if data[key] is not None}
+    if data.columns is None:
+        names = [name for name in frame.columns if name not in special.values()]
+    else:
+        names = [str(name) for name in data.columns]
+    for name in [*names, *special.values()]:
+        if name not in frame.columns:
+            raise UserError(f"{path}: no column {name!r}; it has {', '.join(frame.columns)}")
+    if len(frame) == 0 or not names:
+        raise UserError(f"{path}: {len(frame)} rows and {len(names)} columns; nothing to fit")
+    values = np.column_stack([_numbers(frame[name], path) for name in names])
+    _correct(values, names, data.corrections, path)
+    weights = _numbers(frame[data.weight], path) if data.weight else None
+    labels = frame[data.label].to_numpy(dtype=object) if data.label else None
+    ids = frame[data.id].to_numpy() if data.id else np.arange(len(frame))
+    return ReadTable(values, names, ids, weights, labels)
+
+
+def _numbers(column: pd.Series, path: Path) -> np.ndarray:
+    """A column as float64; text raises UserError with its row (from 1, without the header)."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.flatnonzero(np.isnan(numbers) & ~column.isna().to_numpy())
+    if len(wrong):
+        raise UserError(
+            f"{path}: column {column.name!r} should hold numbers, found "
+            f"{column.iloc[wrong[0]]!r} in row {wrong[0] + 1} ({len(wrong)} such rows); leave the "
+            "column out by data.columns=[…] or correct the rows"
+        )
+    return numbers
+
+
+def _correct(values: np.ndarray, names: list[str], corrections: Any, path: Path) -> None:
+    for place, value in dict(corrections).items():
+        column, _, row = str(place).rpartition("@")
+        if column not in names or not row.isdigit() or not 1 <= int(row) <= len(values):
+            raise UserError(
+                f"data.corrections: {place!r} should be column@row with a column of {names} and a "
+                f"row from 1 to {len(values)} of {path}"
+            )
+        values[int(row) - 1, names.index(column)] = value
+
+
+def _from_npz(path: Path, data: Any) -> ReadTable:
+    with _read(np.load, path) as archive:
+        candidates = [name for name in archive.files if archive[name].ndim == 2]
+        if len(candidates) != 1 and "x" not in candidates:
+            raise UserError(
+                f"{path}: expected one two-dimensional array, or one named x; found {archive.files}"
+            )
+        values = archive["x" if "x" in candidates else candidates[0]]
+        extra = {name: archive[name] for name in archive.files if archive[name].ndim == 1}
+    read = _from_array(values, data, path, extra)
+    return read
+
+
+def _from_array(
+    values: np.ndarray, data: Any, path: Path, extra: dict[str, np.ndarray] | None = None
+) -> ReadTable:
+    """Columns are called by their number; weight, label and id may name one, or an npz array."""
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or values.dtype.kind not in "fiub" or values.size == 0:
+        raise UserError(
+            f"{path}: expected rows and columns of numbers, found {values.dtype} of shape "
+            f"{values.shape}"
+        )
+    extra = extra or {}
+
+    def column(name: str | None) -> np.ndarray | None:
+        if name is None:
+            return None
+        if name in extra and len(extra[name]) == len(values):
+            return extra[name]
+        return np.asarray(values[:, _number(name, values.shape[1], path)])
+
+    special = [data[key] for key in ("weight", "label", "id")]
+    numbered = {_number(n, values.shape[1], path) for n in special if n and n not in extra}
+    if data.columns is not None:
+        keep = [_number(str(name), values.shape[1], path) for name in data.columns]
+    else:
+        keep = [j for j in range(values.shape[1]) if j not in numbered]
+    ids, weights, labels = column(data.id), column(data.weight), column(data.label)
+    if keep != list(range(values.shape[1])):
+        values = np.ascontiguousarray(values[:, keep])
+    return ReadTable(
+        values,
+        [str(j) for j in keep],
+        np.arange(len(values)) if ids is None else ids,
+        weights,
+        labels,
+    )
+
+
+def _number(name: str, columns: int, path: Path) -> int:
+    if not str(name).isdigit() or int(name) >= columns:
+        raise UserError(f"{path}: no column {name!r}; it has the numbers 0 to {columns - 1}")
+    return int(name)
