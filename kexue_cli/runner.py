@@ -52,6 +52,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> RunResult:
     if cfg.mode.name not in task_class.modes:
         modes = ", ".join(task_class.modes)
         raise ConfigError("mode", f"task={cfg.task.name} has {modes}; not {cfg.mode.name}")
+    trackers.check(cfg)
     device = choose(cfg, task_class.bf16_on_cpu, _saved_threads(cfg))
     stop = StopFlag()
     with stop.installed(), joined(device.type) as ranks:

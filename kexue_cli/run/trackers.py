@@ -6,7 +6,10 @@ directory, MLflow into <output_dir>/mlflow.db, trackio into <output_dir>/trackio
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +27,24 @@ PROJECT = "kexue"
 FLUSH_SECONDS = 2.0
 
 
-def start(cfg: DictConfig, directory: RunDirectory, config: dict[str, Any]) -> list[Tracker]:
-    """The trackers that the configuration asks for.
+def check(cfg: DictConfig) -> None:
+    """Find out before any work whether the trackers asked for are there.
 
     Raises:
-        ConfigError: a tracker that does not exist.
-        UserError: its package is not installed.
+        ConfigError: a tracker that does not exist, or whose package is not installed.
     """
     for name in cfg.trackers:
         if name not in TRACKERS:
             raise ConfigError("trackers", f"there is no {name!r}. {nearest(name, set(TRACKERS))}")
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                "trackers",
+                f"the package {name!r} is not installed: pip install 'kexue-cli[{name}]'",
+            )
+
+
+def start(cfg: DictConfig, directory: RunDirectory, config: dict[str, Any]) -> list[Tracker]:
+    """The trackers that the configuration asks for."""
     root = Path(cfg.output_dir)
     return [TRACKERS[name](directory, root, config) for name in cfg.trackers]
 
@@ -65,6 +76,8 @@ class MLflow:
         # Usage statistics would go to a server.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         require("mlflow", extra="mlflow")
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         from mlflow import MlflowClient
         from mlflow.entities import Metric
 
@@ -111,7 +124,7 @@ class WeightsAndBiases:
 
     def __init__(self, directory: RunDirectory, root: Path, config: dict[str, Any]) -> None:
         wandb = require("wandb", extra="wandb")
-        run_id = _remembered(directory, "wandb") or wandb.util.generate_id()
+        run_id = _remembered(directory, "wandb") or secrets.token_hex(4)
         _remember(directory, "wandb", run_id)
         self.run = wandb.init(
             project=PROJECT,
