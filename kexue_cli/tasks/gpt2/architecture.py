@@ -35,7 +35,8 @@ class Architecture:
     input as it is, one norm stands before the MLP and one after the MLP's residual sum.
 
     `width` is the hidden size, `inner` the MLP's; `epsilon` stands under the norms' square root.
-    `scale_by_layer` divides attention scores of layer i also by i + 1.
+    `scale_by_layer` divides attention scores of layer i also by i + 1. With `zero_init` residual
+    branches and an untied head begin at zero, else (`scale_residual_init`) only smaller.
     """
 
     vocab_size: int
@@ -59,8 +60,7 @@ class Architecture:
     residual_dropout: float = 0.0
     initializer_range: float = 0.02
     scale_residual_init: bool = True
-    ngram_rows: int = 0
-    ngram_orders: tuple[int, ...] = ()
+    zero_init: bool = False
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -141,6 +141,41 @@ def gpt2_ml_architecture(
         residual_dropout=dropout,
         initializer_range=deviation,
         scale_residual_init=False,
+    )
+
+
+def char_gpt_architecture(
+    vocab_size: int,
+    context: int,
+    width: int,
+    layers: int,
+    heads: int,
+    inner: int | None,
+    dropout: float,
+    activation: str,
+    norm: str,
+    positions: str,
+    qk_norm: bool,
+    bias: bool,
+    tied: bool,
+) -> Architecture:
+    """A small model of the gpt2 layout with parts found since (as in modded-nanogpt)."""
+    return Architecture(
+        vocab_size=vocab_size,
+        context=context,
+        width=width,
+        layers=layers,
+        heads=heads,
+        inner=inner or 4 * width,
+        activation=activation,
+        norm=norm,
+        positions=positions,
+        qk_norm=qk_norm,
+        bias=bias,
+        tied=tied,
+        embedding_dropout=dropout,
+        residual_dropout=dropout,
+        zero_init=True,
     )
 
 

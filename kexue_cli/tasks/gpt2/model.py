@@ -235,7 +235,7 @@ class Gpt(nn.Module):
 
 
 def initialise(model: Gpt, generator: torch.Generator) -> None:
-    """Random weights: normal, in GPT-2 smaller where they feed a residual sum, biases zero.
+    """Random weights: normal, smaller (or zero) where they feed a residual sum, biases zero.
 
     GPT2_ML draws from the normal distribution cut at two deviations.
     """
@@ -243,6 +243,9 @@ def initialise(model: Gpt, generator: torch.Generator) -> None:
     for name, parameter in model.named_parameters():
         if "norm" in name or name.endswith("bias"):
             nn.init.constant_(parameter, 1.0 if name.endswith("weight") else 0.0)
+            continue
+        if arch.zero_init and name.endswith(("project.weight", "head.weight")):
+            nn.init.zeros_(parameter)
             continue
         std = arch.initializer_range
         if arch.scale_residual_init and name.endswith("project.weight"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +156,9 @@ def architecture_of(settings: dict[str, Any], origin: str) -> Architecture:
     """The architecture that `own_config`, or a checkpoint of ours, holds."""
     known = {key: value for key, value in settings.items() if key != "model_type"}
     try:
-        arch = Architecture(**known)
+        return Architecture(**known)
     except TypeError as error:
         raise UserError(f"{origin} does not describe a model of this version: {error}") from error
-    return replace(arch, ngram_orders=tuple(arch.ngram_orders))
 
 
 def _open_tensorflow(prefix: Path, config: dict[str, Any], verify: bool) -> Weights:

@@ -124,7 +124,9 @@ def fill(
                 f"{origin}: {' + '.join(plan[ours].names)} has shape {_shown(value, plan[ours])}, "
                 f"the configuration expects {_expected(shape, plan[ours])}"
             )
-        _assign(model, ours, value.to(device=device, dtype=dtype, copy=True).contiguous())
+        # on a CPU only the matrices are stored short: products read them, sums stay in float32
+        kept = torch.float32 if len(shape) < 2 and str(device) == "cpu" else dtype
+        _assign(model, ours, value.to(device=device, dtype=kept, copy=True).contiguous())
     if model.arch.tied:
         model.head.weight = model.tokens.weight
     return model.eval()

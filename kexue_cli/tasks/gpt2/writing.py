@@ -1,0 +1,181 @@
+"""Prompts in, completions out: what mode=generate does around `generation` and `beam`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.tasks.gpt2.beam import beam_search, penalised_beam_search
+from kexue_cli.tasks.gpt2.generation import Completion, Rules, generate
+from kexue_cli.tasks.gpt2.model import Gpt
+from kexue_cli.tasks.gpt2.tokenizers import Tokenizer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """One completion of one prompt as text; `tokens` counts the generated ones."""
+
+    prompt: str
+    completion: str
+    log_probability: float
+    reason: str
+    tokens: int
+
+
+class Writer:
+    """A model, its tokenizer and the rules of `task.generation`."""
+
+    def __init__(self, model: Gpt, tokenizer: Tokenizer, cfg: DictConfig, warn: Say) -> None:
+        self.model, self.tokenizer, self.cfg, self.warn = model, tokenizer, cfg, warn
+        self.rules = rules_of(cfg, tokenizer)
+
+    def write(
+        self, prompts: Sequence[str], generator: torch.Generator, rows: int, stream: Say | None
+    ) -> list[Written]:
+        """Complete every prompt `samples` times, `rows` texts at once, in order."""
+        jobs = [prompt for prompt in prompts for _ in range(self.cfg.samples)]
+        written: list[Written] = []
+        for begin in range(0, len(jobs), rows):
+            here = jobs[begin : begin + rows]
+            completions = self._complete(here, generator, stream if len(jobs) == 1 else None)
+            written += [self._text(p, c) for p, c in zip(here, completions, strict=True)]
+        return written
+
+    def _complete(
+        self, prompts: Sequence[str], generator: torch.Generator, stream: Say | None
+    ) -> list[Completion]:
+        encoded = [self.encode(prompt) for prompt in prompts]
+        if self.cfg.beams > 0:
+            return [self._search(tokens) for tokens in encoded]
+        on_token = None
+        if stream is not None:
+            streamer = Streamer(self.tokenizer, stream)
+            on_token = lambda row, token: streamer.add(token)  # noqa: E731
+        stops = self._has_stop if self.cfg.stop else None
+        return generate(self.model, encoded, self.rules, generator, stops, on_token)
+
+    def _search(self, prompt: list[int]) -> Completion:
+        rules, beams = self.rules, int(self.cfg.beams)
+        if self.cfg.length_penalty is None:
+            least = max(1, rules.min_new_tokens)
+            return beam_search(self.model, prompt, beams, rules.max_new_tokens, least, rules.end)
+        penalty = float(self.cfg.length_penalty)
+        return penalised_beam_search(
+            self.model, prompt, beams, rules.max_new_tokens, penalty, rules.end
+        )
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, with the configured prefix.
+
+        Raises:
+            UserError: nothing is left of the prompt.
+        """
+        ids = [int(i) for i in self.tokenizer.encode(prompt)]
+        if unknown := self.tokenizer.unknown(prompt):
+            self.warn(f"{unknown} pieces of the prompt are not in the vocabulary")
+        if self.cfg.prefix is not None:
+            ids.insert(0, _id(self.tokenizer, self.cfg.prefix, "prefix"))
+        if not ids and (end := self.tokenizer.end_id()) is not None and not prompt:
+            ids = [end]  # GPT-2 begins every text after an end mark
+        if not ids:
+            raise UserError(
+                f"the prompt {prompt!r} holds no token of the vocabulary: give text to continue"
+            )
+        return self._shortened(ids)
+
+    def _shortened(self, ids: list[int]) -> list[int]:
+        context = self.model.arch.context
+        room = context - min(self.rules.max_new_tokens, context // 2)
+        if len(ids) <= context - 1 or room >= len(ids):
+            return ids
+        self.warn(
+            f"the prompt has {len(ids)} tokens, the model's context holds {context}: "
+            f"only its last {room} are kept"
+        )
+        return ids[-room:]
+
+    def _has_stop(self, tokens: list[int]) -> bool:
+        text = self.tokenizer.decode(tokens)
+        return any(stop in text for stop in self.cfg.stop)
+
+    def _text(self, prompt: str, completion: Completion) -> Written:
+        text = self.tokenizer.decode(completion.tokens)
+        if completion.reason == "stop":
+            text = text[: min(text.find(stop) for stop in self.cfg.stop if stop in text)]
+        count = len(completion.tokens)
+        return Written(prompt, text, completion.log_probability, completion.reason, count)
+
+
+class Streamer:
+    """Shows a text while it grows; half a character (byte-level BPE) waits for its other half."""
+
+    def __init__(self, tokenizer: Tokenizer, write: Say) -> None:
+        self.tokenizer, self.write = tokenizer, write
+        self.tokens: list[int] = []
+        self.shown = 0
+
+    def add(self, token: int) -> None:
+        """Show what the text has gained."""
+        self.tokens.append(token)
+        text = self.tokenizer.decode(self.tokens)
+        if not text.endswith("\ufffd") and len(text) > self.shown:
+            self.write(text[self.shown :])
+            self.shown = len(text)
+
+
+def rules_of(cfg: DictConfig, tokenizer: Tokenizer) -> Rules:
+    """The rules of `task.generation`, its tokens looked up in the vocabulary."""
+    end = tokenizer.end_id()
+    if cfg.end is not None:
+        end = _id(tokenizer, cfg.end, "end")
+    return Rules(
+        max_new_tokens=cfg.max_new_tokens,
+        min_new_tokens=cfg.min_new_tokens,
+        greedy=cfg.greedy,
+        temperature=cfg.temperature,
+        top_k=cfg.top_k,
+        top_p=cfg.top_p,
+        top_p_rule=cfg.top_p_rule,
+        min_p=cfg.min_p,
+        repetition_penalty=cfg.repetition_penalty,
+        no_repeat_ngram=cfg.no_repeat_ngram,
+        end=end,
+        forbids_early_end=cfg.forbids_early_end,
+        forbidden=tuple(_id(tokenizer, token, "forbidden") for token in cfg.forbidden),
+        slides=cfg.slides,
+    )
+
+
+def read_prompts(prompt: str) -> list[str]:
+    """The prompt itself, or with @file every line of that file that is not empty.
+
+    Raises:
+        UserError: the file does not exist, is not UTF-8, or is empty.
+    """
+    if not prompt.startswith("@"):
+        return [prompt]
+    path = Path(prompt[1:])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"prompt={prompt}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"prompt={prompt}: {path} is not UTF-8 ({error})") from error
+    prompts = [line for line in lines if line.strip()]
+    if not prompts:
+        raise UserError(f"prompt={prompt}: {path} has no lines with text")
+    return prompts
+
+
+def _id(tokenizer: Tokenizer, token: str, key: str) -> int:
+    found = tokenizer.id_of(token)
+    if found is None:
+        raise ConfigError(f"task.generation.{key}", f"the vocabulary has no token {token!r}")
+    return found
