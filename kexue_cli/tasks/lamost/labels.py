@@ -25,7 +25,7 @@ def encode(
     """
     found, inverse = np.unique(names.astype(str), return_inverse=True)
     number = {name: label for label, name in enumerate(classes)}
-    for position, name in enumerate(found):
+    for position, name in enumerate(found.tolist()):
         if name in number:
             continue
         row = int(np.flatnonzero(inverse == position)[0])
@@ -36,7 +36,7 @@ def encode(
             f"{where}: unknown class {name!r}{first}; the classes are {', '.join(classes)}. "
             f"{advice}Correct the file or set data.classes."
         )
-    return np.array([number[name] for name in found], dtype=np.int64)[inverse]
+    return np.array([number[name] for name in found.tolist()], dtype=np.int64)[inverse]
 
 
 def class_order(names: NDArray[Any]) -> tuple[str, ...]:
