@@ -1,12 +1,205 @@
-"""Placeholder."""
+"""Average the class probabilities of several runs and write one submission.
+
+  kexue blend 3fa2 9b01 77c0                          equal weights
+  kexue blend SWEEP --method geometric
+  kexue blend 3fa2 9b01 --fit                         weights with the best validation likelihood
+  kexue blend 3fa2 9b01 --weights 0.7,0.3
+
+Folds of one setting (kexue-run -m … data.n_folds=5 data.fold=0,1,2,3,4) are assembled first: their
+validation rows give out-of-fold scores, their test predictions are averaged. Weights are fitted on
+validation rows only; the score printed for them is cross-fitted, so fitting does not flatter it.
+The blend is a run directory of its own, model "blend".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kexue_cli.errors import UserError
+from kexue_cli.manage import tables
+from kexue_cli.manage.arguments import add_root_argument
+from kexue_cli.manage.store import read_object, resolve
+from kexue_cli.run.directory import SCHEMA_VERSION, RunDirectory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kexue_cli.manage.predictions import Member
 
 NAME = "blend"
-HELP = "x"
+HELP = "average probabilities of runs or folds, score and write one submission"
 
 
-def add_arguments(p):
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `kexue blend`."""
+    parser.add_argument("names", nargs="+", metavar="RUN|SWEEP")
+    parser.add_argument("--method", choices=("mean", "geometric", "rank"), default="mean")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--weights", metavar="W1,W2", help="one per member, in order")
+    weights.add_argument("--fit", action="store_true", help="fit the weights on validation rows")
+    add_root_argument(parser)
 
 
-def run(a):
+def run(args: argparse.Namespace) -> int:
+    """Blend, score, write, say where."""
+    from kexue_cli.manage.predictions import read_members
+
+    if args.fit and args.method != "mean":
+        raise UserError(f"--fit fits the weights of --method mean, not of {args.method}")
+    runs = [run for name in args.names for run in resolve(name, args.root)]
+    members = read_members(list({run.path.resolve(): run for run in runs}.values()))
+    weights = _weights(args, members)
+    directory = blend(members, args.method, weights, args.fit, args.root)
+    print(f"\n{directory}")
     return 0
+
+
+def _weights(args: argparse.Namespace, members: Sequence[Member]) -> NDArray[np.float64]:
+    import numpy as np
+
+    if args.fit:
+        from kexue_cli.manage.blending import fit_weights
+
+        validation = _validation(members)
+        if validation is None:
+            raise UserError(
+                "--fit needs validation rows (predictions_valid.csv) that all runs share"
+            )
+        return fit_weights(*validation)
+    if args.weights is None:
+        return np.full(len(members), 1 / len(members))
+    try:
+        weights = np.array([float(word) for word in args.weights.split(",")])
+    except ValueError:
+        raise UserError(f"--weights {args.weights}: expected numbers such as 0.7,0.3") from None
+    if len(weights) != len(members) or (weights < 0).any() or weights.sum() <= 0:
+        names = ", ".join(member.name for member in members)
+        raise UserError(
+            f"--weights {args.weights}: expected {len(members)} numbers ≥ 0, one each for {names}"
+        )
+    return np.asarray(weights / weights.sum())
+
+
+def _validation(
+    members: Sequence[Member],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Probabilities (member, row, class) and targets (row,) of the validation rows all share."""
+    import numpy as np
+
+    from kexue_cli.manage.predictions import common_validation_ids
+
+    first, ids = members[0], common_validation_ids(members)
+    if not ids or first.valid is None:
+        return None
+    stacked = [m.valid.loc[ids, m.classes] for m in members if m.valid is not None]
+    number = {name: k for k, name in enumerate(first.classes)}
+    targets = [str(name) for name in first.valid.loc[ids, "target"]]
+    unknown = sorted(set(targets) - set(number))
+    if unknown:
+        raise UserError(f"validation targets {', '.join(unknown)} are none of the classes")
+    p = np.stack([table.to_numpy(dtype=np.float64) for table in stacked])
+    return p, np.array([number[name] for name in targets], dtype=np.int64)
+
+
+def blend(
+    members: Sequence[Member],
+    method: str,
+    weights: NDArray[np.float64],
+    fitted: bool,
+    root: Path,
+) -> Path:
+    """Write the blend as a run directory and print the scores; returns the directory."""
+    import numpy as np
+
+    from kexue_cli.manage.blending import METHODS, cross_fitted, scores
+
+    first = members[0]
+    aligned = [member.test.loc[first.test.index, member.classes] for member in members]
+    stacked = np.stack([table.to_numpy(dtype=np.float64) for table in aligned])
+    test = METHODS[method](stacked, weights)
+    rows: list[tables.Row] = []
+    valid_scores: dict[str, float] = {}
+    validation = _validation(members)
+    if validation is not None:
+        p, target = validation
+        for member, one, weight in zip(members, p, weights, strict=True):
+            rows.append({"member": member.name, "weight": float(weight), **scores(one, target)})
+        blended = cross_fitted(p, target) if fitted else METHODS[method](p, weights)
+        valid_scores = scores(blended, target)
+        name = f"blend ({method}{', cross-fitted' if fitted else ''})"
+        rows.append({"member": name, "weight": None, **valid_scores})
+        print(f"{len(target):,} validation rows\n{tables.render(rows)}")
+    else:
+        print("no validation scores: no validation row (predictions_valid.csv) is shared by all")
+    return _write(members, method, weights, test, valid_scores, root)
+
+
+def _write(
+    members: Sequence[Member],
+    method: str,
+    weights: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    valid_scores: dict[str, float],
+    root: Path,
+) -> Path:
+    from kexue_cli.run.record import environment, now, process_identity
+
+    first = members[0]
+    record = first.runs[0].record
+    ids = [str(i) for i in first.test.index]
+    predicted = [first.classes[k] for k in probabilities.argmax(axis=1)]
+    directory = RunDirectory.create(root, str(record["task"]), "blend")
+    columns = {"id": ids, "prediction": predicted}
+    columns |= {name: list(probabilities[:, k]) for k, name in enumerate(first.classes)}
+    directory.write_table("predictions.csv", columns)
+    _write_submission(directory, first, ids, predicted)
+    primary = first.runs[0].primary
+    if valid_scores:
+        name = str(primary.get("name"))
+        name = name if name in valid_scores else "macro_f1"
+        mode = "min" if name == "log_loss" else "max"
+        stated = {"name": name, "value": valid_scores[name], "mode": mode, "split": "valid"}
+        directory.write_json("metrics.json", {"primary": stated, "valid": valid_scores})
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "status": "done",
+        "task": record["task"],
+        "model": "blend",
+        "data": record["data"],
+        "mode": "predict",
+        "overrides": [f"method={method}"],
+        "members": [[str(run.path) for run in member.runs] for member in members],
+        "weights": [float(weight) for weight in weights],
+        "data_fingerprint": record.get("data_fingerprint"),
+        "started": now(),
+        "ended": now(),
+        "process": process_identity(),
+        **environment(),
+    }
+    directory.write_json("run.json", content)
+    return directory.path
+
+
+def _write_submission(
+    directory: RunDirectory, member: Member, ids: list[str], predicted: list[str]
+) -> None:
+    """In the format of the first run's own submission."""
+    from kexue_cli.submission import Submission
+
+    rules, problem = read_object(member.runs[0].path / "submission_rules.json")
+    if rules is None:
+        print(f"no submission: {member.runs[0].path} {problem or 'has no submission_rules.json'}")
+        return
+    id_column, *others = rules["columns"]
+    if len(others) != 1:
+        print(f"no submission: its columns are {', '.join(rules['columns'])}, not id and class")
+        return
+    allowed = {name: set(values) for name, values in rules["allowed"].items()}
+    columns: dict[str, Sequence[Any]] = {str(id_column): ids, str(others[0]): predicted}
+    submission = Submission(columns, rules["header"], rules["separator"], rules["ids"], allowed)
+    directory.write_text("submission.csv", submission.to_text())
+    directory.write_json("submission_rules.json", submission.rules())
