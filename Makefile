@@ -9,15 +9,18 @@ WORKERS ?= 2
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(VENV)/.installed ## virtual environment with the package, all extras and the developer's tools
+setup: $(VENV)/.developer ## virtual environment with the package, all extras and the developer's tools
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.user: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots]'
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.user
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
 
-demo: setup ## the main job on its embedded default, under five minutes on two cores
+demo: $(VENV)/.user ## the main job on its embedded default, under five minutes on two cores
 	$(BIN)/kexue-run task=lamost model=conv1d_res
 	$(BIN)/kexue runs task=lamost
 

@@ -55,7 +55,7 @@ def _start(words: list[str]) -> None:
         from kexue_cli.sweep.session import sweep
 
         raise SystemExit(sweep(words))
-    words = command_line.with_saved_overrides(words)
+    words = command_line.quoted(command_line.with_saved_overrides(words))
     register_schemas()
     # Hydra would print its own short text and exit; its exceptions come to us instead.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from kexue_cli.catalogue import options
-from kexue_cli.config import nearest
+from kexue_cli.config import RunConfig, nearest
 from kexue_cli.errors import ConfigError, UserError
 
 # What a new run takes over from the run whose checkpoint it uses.
@@ -38,6 +39,24 @@ def run_directory_of(place: str) -> Path | None:
         if (folder / "run.json").is_file() and (folder / "config.yaml").is_file():
             return folder
     return None
+
+
+def quoted(words: list[str]) -> list[str]:
+    """Values of top-level texts (prompt=, resume=, output_dir=, …) in quotes for Hydra's grammar.
+
+    Without them a space, comma or bracket in a text or a path would be a syntax error.
+    """
+    texts = {f.name for f in fields(RunConfig) if f.type in ("str", "str | None")}
+    return [_quoted(word) if word.partition("=")[0] in texts else word for word in words]
+
+
+def _quoted(word: str) -> str:
+    key, _, value = word.partition("=")
+    if value in ("", "null") or value[0] in "'\"":
+        return word
+    # Hydra takes backslashes as they are, except before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"{key}='{escaped}'"
 
 
 def with_saved_overrides(words: list[str]) -> list[str]:

@@ -113,6 +113,14 @@ def test_words_of_an_earlier_run_yield_to_new_ones() -> None:
     assert merged == ["task=lamost", "seed=3", "data=fits", "model.filters=16"]
 
 
+@pytest.mark.parametrize("text", ["你好，世界 (1, 2]", "it's \\ a=b", "a: {b}", "${x"])
+def test_a_prompt_arrives_as_it_was_typed(text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (word,) = command_line.quoted([f"prompt={text}"])
+    assert OverridesParser.create().parse_override(word).value() == text
+
+
 def test_only_our_own_targets_are_built() -> None:
     from omegaconf import OmegaConf
 
