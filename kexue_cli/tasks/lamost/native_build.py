@@ -25,7 +25,7 @@ SIGNATURES = {
     "trunk_packed_bytes": ((POINTER,), ctypes.c_int64),
     "trunk_gradient_floats": ((POINTER,), ctypes.c_int64),
     "trunk_pack": ((POINTER, POINTER, POINTER), None),
-    "trunk_forward": ((POINTER, POINTER, POINTER, INT, POINTER, POINTER), None),
+    "trunk_forward": ((POINTER, POINTER, POINTER, INT, POINTER, INT, POINTER), None),
     "trunk_backward": ((POINTER, POINTER, POINTER, INT, POINTER, POINTER), None),
 }
 

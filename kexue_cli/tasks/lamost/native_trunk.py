@@ -142,7 +142,7 @@ class _Plan:
 
         def chunk(begin: int, end: int) -> None:
             records = torch.empty((end - begin) * self.record_bytes, dtype=torch.uint8)
-            self._forward(packed, flux, begin, end, records.data_ptr(), features)
+            self._forward(packed, flux, begin, end, records.data_ptr(), False, features)
 
         _share_out(chunk, len(flux))
         return features
@@ -154,7 +154,7 @@ class _Plan:
 
         def chunk(begin: int, end: int) -> None:
             place = records.data_ptr() + begin * self.record_bytes
-            self._forward(packed, flux, begin, end, place, features)
+            self._forward(packed, flux, begin, end, place, True, features)
 
         _share_out(chunk, len(flux))
         return features, records
@@ -181,7 +181,7 @@ class _Plan:
         return torch.empty(batch, self.positions, self.channels)
 
     def _forward(
-        self, packed: Tensor, flux: Tensor, begin: int, end: int, records: int, features: Tensor
+        self, packed: Tensor, flux: Tensor, begin: int, end: int, records: int, keep: bool, features: Tensor
     ) -> None:
         self._library.trunk_forward(
             self.handle,
@@ -189,6 +189,7 @@ class _Plan:
             flux[begin].data_ptr(),
             end - begin,
             records,
+            int(keep),
             features[begin].data_ptr(),
         )
 

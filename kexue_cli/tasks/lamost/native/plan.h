@@ -12,7 +12,7 @@ namespace {
 
 struct Conv {
   int in, out, taps, dilation;                      // `in` counts the two parts of a bfloat16 flux as two channels
-  size_t forward, transposed, bias;                 // byte offsets in the packed weights
+  size_t forward, transposed, bias;                 // byte offsets in the packed weights; biases by tile
   size_t weight_gradient, bias_gradient;            // offsets in the gradient buffer, in floats
   size_t input, bits;                               // byte offsets in a sample's record: its input rows, its ReLU bits
 };
@@ -90,8 +90,14 @@ Plan make_plan(bool bfloat16, int length, int in_channels, const std::vector<int
 
 // ---- packing the weights -------------------------------------------------------------------------------------
 
+// Which of `out` channels stands at `place` when tiles hold channel c and c + out / 2 side by side.
+inline int channel_of(int out, int place) {
+  const int lane = place % (2 * kLanes);
+  return place / (2 * kLanes) * kLanes + lane % kLanes + lane / kLanes * (out / 2);
+}
+
 // weight: (out, in, taps) float32 -> forward [tile][tap][in][tile width] and transposed [tile][tap reversed][out][width].
-// `paired` tiles hold channel c and channel c + out / 2 side by side.
+// `paired` tiles follow `channel_of`.
 template <class T>
 void pack_conv(const Conv& conv, int true_in, const float* weight, const float* bias, bool paired,
                char* packed) {
@@ -109,10 +115,11 @@ void pack_conv(const Conv& conv, int true_in, const float* weight, const float* 
   const int width = paired ? 2 * kLanes : tile_width(conv.out) * kLanes;
   write(reinterpret_cast<Element*>(packed + conv.forward), conv.out / width, width, conv.in,
         [&](int t, int k, int i, int lane) {
-          const int o = paired ? t * kLanes + lane % kLanes + lane / kLanes * (conv.out / 2) : t * width + lane;
-          return value(o, i, k);
+          const int o = t * width + lane;
+          return value(paired ? channel_of(conv.out, o) : o, i, k);
         });
-  std::memcpy(packed + conv.bias, bias, conv.out * sizeof(float));
+  float* biases = reinterpret_cast<float*>(packed + conv.bias);
+  for (int o = 0; o < conv.out; ++o) biases[o] = bias[paired ? channel_of(conv.out, o) : o];
   if (conv.in % kLanes) return;  // the flux needs no gradient
   const int back = tile_width(conv.in) * kLanes;
   write(reinterpret_cast<Element*>(packed + conv.transposed), conv.in / back, back, conv.out,

@@ -79,41 +79,89 @@ inline __attribute__((always_inline)) void product_tile(__m512 (&sum)[P][V], con
   }
 }
 
-// Every (position, tile of V * 16 output channels) of a convolution goes once through `finish(position, tile, sums)`.
+// One register tile: sums begin at `start` (V * 16 numbers), `finish` takes the sums of each position in turn.
 template <class T, int V, int P, class Finish>
-void convolve_tile(const int32_t* x, int units, int taps, int step, const int32_t* w, int position, int tile,
-                   const Finish& finish) {
+void convolve_tile(const int32_t* x, int units, int taps, int step, const int32_t* w, const float* start, Finish finish) {
   __m512 sum[P][V];
-#pragma GCC unroll 12
-  for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) sum[p][v] = _mm512_setzero_ps();
+  for (int v = 0; v < V; ++v) {
+    const __m512 first = _mm512_loadu_ps(start + v * kLanes);
+#pragma GCC unroll 12
+    for (int p = 0; p < P; ++p) sum[p][v] = first;
+  }
   product_tile<T, P, V>(sum, x, units, taps, step, w);
 #pragma GCC unroll 12
-  for (int p = 0; p < P; ++p) finish(position + p, tile, sum[p]);
+  for (int p = 0; p < P; ++p) finish(sum[p]);
 }
 
 template <class T, int V, class Finish, int... P>
 void convolve_any(int positions, std::integer_sequence<int, P...>, const int32_t* x, int units, int taps, int step,
-                  const int32_t* w, int position, int tile, const Finish& finish) {
-  (void)((positions == P + 1 &&
-          (convolve_tile<T, V, P + 1>(x, units, taps, step, w, position, tile, finish), true)) || ...);
+                  const int32_t* w, const float* start, const Finish& finish) {
+  (void)((positions == kPositions - P &&
+          (convolve_tile<T, V, kPositions - P>(x, units, taps, step, w, start, finish), true)) || ...);
 }
 
-// x: rows of `channels` elements, zero rows around them; w: [tile][tap][unit][V * 16 output channels][kPack]
+// x: rows of `channels` elements, zero rows around them; w: [tap][unit][V * 16 output channels][kPack], one tile of them.
 template <class T, int V, class Finish>
 void convolve(const typename T::Element* x, int length, int channels, int taps, int dilation, const int32_t* w,
-              int tile, const Finish& finish) {
+              const float* start, Finish finish) {
   const int units = channels / T::kPack;
   const int32_t* rows = reinterpret_cast<const int32_t*>(x);
-  w += size_t(tile) * taps * units * V * kLanes;
   const int pieces = (length + kPositions - 1) / kPositions;
-  for (int i = 0; i < pieces; ++i) {  // pieces of equal size: 20 positions are 10 + 10, not 12 + 8
-    const int begin = length * i / pieces, end = length * (i + 1) / pieces;
+  for (int i = 0, begin = 0; i < pieces; ++i) {  // pieces of equal size: 20 positions are 10 + 10, not 12 + 8
+    const int end = length * (i + 1) / pieces;
     convolve_any<T, V>(end - begin, std::make_integer_sequence<int, kPositions>{}, rows + ptrdiff_t(begin) * units,
-                       units, taps, dilation * units, w, begin, tile, finish);
+                       units, taps, dilation * units, w, start, finish);
+    finish.advance(end - begin);
+    begin = end;
   }
 }
+
+// Writes (or adds) sums to rows `step` elements apart.
+template <class T, int V, bool kAdd>
+struct Store {
+  typename T::Element* target;
+  int step;
+  void advance(int positions) { target += ptrdiff_t(positions) * step; }
+  inline __attribute__((always_inline)) void operator()(const __m512 (&sum)[V]) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      typename T::Element* at = target + v * kLanes;
+      T::store(at, kAdd ? _mm512_add_ps(sum[v], T::load(at)) : sum[v]);
+    }
+    target += step;
+  }
+};
+
+// relu(a) + relu(b) (+ shortcut) to rows `step` elements apart; with kKeep the signs of a and b are kept.
+template <class T, bool kShortcut, bool kKeep>
+struct PairSum {
+  typename T::Element* target;
+  const typename T::Element* shortcut;
+  uint16_t* signs;
+  int step;
+  void advance(int positions) {
+    target += ptrdiff_t(positions) * step;
+    if (kShortcut) shortcut += ptrdiff_t(positions) * step;
+    signs += ptrdiff_t(positions) * step / kLanes * 2;
+  }
+  inline __attribute__((always_inline)) void operator()(const __m512 (&sum)[2]) {
+    const __m512 zero = _mm512_setzero_ps();
+    if (kKeep) {
+      signs[0] = _mm512_cmp_ps_mask(sum[0], zero, _CMP_GT_OQ);
+      signs[1] = _mm512_cmp_ps_mask(sum[1], zero, _CMP_GT_OQ);
+      signs += step / kLanes * 2;
+    }
+    // the operand order lets a NaN through
+    __m512 y = _mm512_add_ps(_mm512_max_ps(zero, sum[0]), _mm512_max_ps(zero, sum[1]));
+    if (kShortcut) {
+      y = _mm512_add_ps(y, T::load(shortcut));
+      shortcut += step;
+    }
+    T::store(target, y);
+    target += step;
+  }
+};
 
 // Samples of one slice, seen as rows of 32-bit units: `step` units to the next row, `stride` to the next sample.
 struct Rows {

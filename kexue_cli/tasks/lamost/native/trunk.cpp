@@ -32,6 +32,7 @@ struct Slice {
   const char* packed;
   char* records;  // of the slice's first sample
   int samples;
+  bool keep;  // signs of the ReLUs, for the backward pass
 
   Element* rows(int n, size_t offset, int channels) const {  // row of position 0
     return reinterpret_cast<Element*>(records + n * plan.record_bytes + offset) + ptrdiff_t(plan.pad) * channels;
@@ -39,7 +40,6 @@ struct Slice {
   uint16_t* bits(int n, size_t offset) const {
     return reinterpret_cast<uint16_t*>(records + n * plan.record_bytes + offset);
   }
-  const int32_t* weights(size_t offset) const { return reinterpret_cast<const int32_t*>(packed + offset); }
   const float* bias(const Conv& conv) const { return reinterpret_cast<const float*>(packed + conv.bias); }
   size_t area() const { return size_t(block.length) * block.filters; }
 
@@ -55,45 +55,35 @@ struct Slice {
     for (const Conv& conv : block.convs) clear(conv.input, conv.in);
   }
 
-  template <int V>
-  void project(Element* result) const {
-    const float* offset = bias(block.skip);
-    for (int tile = 0; tile < block.filters / (V * kLanes); ++tile)
-      for (int n = 0; n < samples; ++n)
-        convolve<T, V>(rows(n, block.input, block.in), block.length, block.in, 1, 1, weights(block.skip.forward), tile,
-                       [&](int position, int t, const __m512(&sum)[V]) {
-                         for (int v = 0; v < V; ++v) {
-                           const int c = (t * V + v) * kLanes;
-                           T::store(result + n * area() + size_t(position) * block.filters + c,
-                                    _mm512_add_ps(sum[v], _mm512_loadu_ps(offset + c)));
-                         }
-                       });
+  const int32_t* weights(const Conv& conv, size_t offset, int inner, int tile, int width) const {
+    return reinterpret_cast<const int32_t*>(packed + offset) +
+           size_t(tile) * conv.taps * (inner / T::kPack) * width * kLanes;
   }
 
-  // result = relu(first half) + relu(second half) (+ residual)
-  void pair_sum(const Conv& conv, auto&& result, auto&& residual) const {
-    const int filters = block.filters;
-    const float* offset = bias(conv);
-    for (int tile = 0; tile < filters / kLanes; ++tile)
+  template <int V>
+  void project(Element* result) const {
+    const Conv& conv = block.skip;
+    for (int tile = 0; tile < block.filters / (V * kLanes); ++tile)
+      for (int n = 0; n < samples; ++n)
+        convolve<T, V>(rows(n, block.input, block.in), block.length, block.in, 1, 1,
+                       weights(conv, conv.forward, conv.in, tile, V), bias(conv) + tile * V * kLanes,
+                       Store<T, V, false>{result + n * area() + tile * V * kLanes, block.filters});
+  }
+
+  // result(n) = relu(first half) + relu(second half) (+ residual(n)) of the convolution of sample n
+  template <bool kShortcut, class Result, class Residual>
+  void pair_sum(const Conv& conv, Result result, Residual residual) const {
+    for (int tile = 0; tile < block.filters / kLanes; ++tile)
       for (int n = 0; n < samples; ++n) {
-        uint16_t* signs = bits(n, conv.bits);
-        Element* target = result(n);
-        const Element* shortcut = residual(n);
-        convolve<T, 2>(rows(n, conv.input, conv.in), block.length, conv.in, conv.taps, conv.dilation,
-                       weights(conv.forward), tile, [&](int position, int t, const __m512(&sum)[2]) {
-                         const int c = t * kLanes;
-                         const __m512 a = _mm512_add_ps(sum[0], _mm512_loadu_ps(offset + c));
-                         const __m512 b = _mm512_add_ps(sum[1], _mm512_loadu_ps(offset + filters + c));
-                         const __m512 zero = _mm512_setzero_ps();
-                         uint16_t* pair = signs + (size_t(position) * (filters / kLanes) + t) * 2;
-                         pair[0] = _mm512_cmp_ps_mask(a, zero, _CMP_GT_OQ);
-                         pair[1] = _mm512_cmp_ps_mask(b, zero, _CMP_GT_OQ);
-                         // the operand order lets a NaN through
-                         __m512 y = _mm512_add_ps(_mm512_max_ps(zero, a), _mm512_max_ps(zero, b));
-                         const size_t at = size_t(position) * filters + c;
-                         if (shortcut) y = _mm512_add_ps(y, T::load(shortcut + at));
-                         T::store(target + at, y);
-                       });
+        const int c = tile * kLanes;
+        auto run = [&](auto finish) {
+          convolve<T, 2>(rows(n, conv.input, conv.in), block.length, conv.in, conv.taps, conv.dilation,
+                         weights(conv, conv.forward, conv.in, tile, 2), bias(conv) + 2 * c, finish);
+        };
+        uint16_t* signs = bits(n, conv.bits) + tile * 2;
+        const Element* shortcut = kShortcut ? residual(n) + c : nullptr;
+        if (keep) run(PairSum<T, kShortcut, true>{result(n) + c, shortcut, signs, block.filters});
+        else run(PairSum<T, kShortcut, false>{result(n) + c, shortcut, signs, block.filters});
       }
   }
 
@@ -104,13 +94,14 @@ struct Slice {
       shortcut = scratch<Element>(1, samples * area());
       block.filters % (2 * kLanes) ? project<1>(shortcut) : project<2>(shortcut);
     }
-    for (size_t j = 0; j + 1 < block.convs.size(); ++j)
-      pair_sum(block.convs[j], [&](int n) { return rows(n, block.convs[j + 1].input, block.filters); },
-               [](int) -> const Element* { return nullptr; });
-    pair_sum(block.convs.back(), [&](int n) { return result + n * area(); },
-             [&](int n) -> const Element* {
-               return shortcut ? shortcut + n * area() : rows(n, block.input, block.in);
-             });
+    auto residual = [&](int n) -> const Element* {
+      return shortcut ? shortcut + n * area() : rows(n, block.input, block.in);
+    };
+    for (size_t j = 0; j + 1 < block.convs.size(); ++j) {
+      auto next = [&](int n) { return rows(n, block.convs[j + 1].input, block.filters); };
+      pair_sum<false>(block.convs[j], next, residual);
+    }
+    pair_sum<true>(block.convs.back(), [&](int n) { return result + n * area(); }, residual);
   }
 
   void pool(const Element* y, const Block& next) const {  // the larger of two neighbours, the first of equals
@@ -213,23 +204,20 @@ struct Slice {
   }
 
   // target = (target +) the gradient with respect to the input of `conv`, (samples, length, in)
-  template <int V>
-  void input_gradient(const Conv& conv, const Element* z, size_t stride, Element* target, bool add) const {
+  template <int V, bool kAdd>
+  void input_gradient(const Conv& conv, const Element* z, size_t stride, Element* target) const {
+    const float zeros[2 * kLanes] = {};
     for (int tile = 0; tile < conv.in / (V * kLanes); ++tile)
       for (int n = 0; n < samples; ++n)
-        convolve<T, V>(z + n * stride, block.length, conv.out, conv.taps, conv.dilation, weights(conv.transposed), tile,
-                       [&](int position, int t, const __m512(&sum)[V]) {
-                         Element* row = target + (size_t(n) * block.length + position) * conv.in + t * V * kLanes;
-                         for (int v = 0; v < V; ++v) {
-                           Element* at = row + v * kLanes;
-                           T::store(at, add ? _mm512_add_ps(sum[v], T::load(at)) : sum[v]);
-                         }
-                       });
+        convolve<T, V>(z + n * stride, block.length, conv.out, conv.taps, conv.dilation,
+                       weights(conv, conv.transposed, conv.out, tile, V), zeros,
+                       Store<T, V, kAdd>{target + size_t(n) * block.length * conv.in + tile * V * kLanes, conv.in});
   }
 
-  void through(const Conv& conv, const Element* z, size_t stride, Element* target, bool add) const {
-    tile_width(conv.in) == 2 ? input_gradient<2>(conv, z, stride, target, add)
-                             : input_gradient<1>(conv, z, stride, target, add);
+  template <bool kAdd>
+  void through(const Conv& conv, const Element* z, size_t stride, Element* target) const {
+    tile_width(conv.in) == 2 ? input_gradient<2, kAdd>(conv, z, stride, target)
+                             : input_gradient<1, kAdd>(conv, z, stride, target);
   }
 
   void weights_of(const Conv& conv, const Element* z, size_t stride, int true_in, float* gradients) const {
@@ -256,7 +244,7 @@ struct Slice {
       for (size_t row = 0; row < size_t(samples) * block.length; ++row)
         for (int c = 0; c < block.filters; ++c) bias_gradient[c] += T::widen(gradient[row * block.filters + c]);
       weights_of(block.skip, gradient, area(), true_in, gradients);
-      if (to_input) through(block.skip, gradient, area(), to_input, false);
+      if (to_input) through<false>(block.skip, gradient, area(), to_input);
     } else if (to_input) {
       std::copy_n(gradient, samples * area(), to_input);
     }
@@ -267,8 +255,8 @@ struct Slice {
       const Conv& conv = block.convs[j];
       spread(conv, gradient, z, gradients + conv.bias_gradient);
       weights_of(conv, body, stride, j ? conv.in : true_in, gradients);
-      if (j) through(conv, body, stride, gradient, false);
-      else if (to_input) through(conv, body, stride, to_input, true);
+      if (j) through<false>(conv, body, stride, gradient);
+      else if (to_input) through<true>(conv, body, stride, to_input);
     }
   }
 };
@@ -292,7 +280,8 @@ void store_flux(const Plan& plan, const float* flux, char* record) {
 }
 
 template <class T>
-void forward(const Plan& plan, const char* packed, const float* flux, int samples, char* records, float* features) {
+void forward(const Plan& plan, const char* packed, const float* flux, int samples, char* records, bool keep,
+             float* features) {
   using Element = typename T::Element;
   for (int n = 0; n < samples; ++n)
     store_flux<T>(plan, flux + size_t(n) * plan.blocks[0].length * plan.in_channels, records + n * plan.record_bytes);
@@ -300,7 +289,7 @@ void forward(const Plan& plan, const char* packed, const float* flux, int sample
     const Block& block = plan.blocks[b];
     const int step = slice_samples(plan, block);
     for (int n = 0; n < samples; n += step) {
-      const Slice<T> slice{plan, block, packed, records + n * plan.record_bytes, std::min(step, samples - n)};
+      const Slice<T> slice{plan, block, packed, records + n * plan.record_bytes, std::min(step, samples - n), keep};
       Element* y = scratch<Element>(0, slice.samples * slice.area());
       slice.forward(y);
       if (block.pool) slice.pool(y, plan.blocks[b + 1]);
@@ -321,7 +310,7 @@ void backward(const Plan& plan, const char* packed, char* records, int samples, 
     const int step = slice_samples(plan, block), half = block.length / 2;
     const int true_in = b ? block.in : plan.in_channels;
     for (int n = 0; n < samples; n += step) {
-      const Slice<T> slice{plan, block, packed, records + n * plan.record_bytes, std::min(step, samples - n)};
+      const Slice<T> slice{plan, block, packed, records + n * plan.record_bytes, std::min(step, samples - n), true};
       Element* gradient = scratch<Element>(0, slice.samples * slice.area());
       if (above) slice.unpool(above + size_t(n) * half * block.filters, half, gradient);
       else std::transform(to_features + n * slice.area(), to_features + (n + slice.samples) * slice.area(), gradient,
@@ -363,12 +352,12 @@ void trunk_pack(const void* plan_, const float* const* parameters, char* packed)
 }
 
 void trunk_forward(const void* plan_, const char* packed, const float* flux, int samples, char* records,
-                   float* features) {
+                   int keep, float* features) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
 #ifdef __AVX512BF16__
-  if (plan.bfloat16) return forward<BFloat16>(plan, packed, flux, samples, records, features);
+  if (plan.bfloat16) return forward<BFloat16>(plan, packed, flux, samples, records, keep, features);
 #endif
-  forward<Float32>(plan, packed, flux, samples, records, features);
+  forward<Float32>(plan, packed, flux, samples, records, keep, features);
 }
 
 void trunk_backward(const void* plan_, const char* packed, char* records, int samples, const float* to_features,
