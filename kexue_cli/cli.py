@@ -70,7 +70,7 @@ def _start(words: list[str]) -> None:
 def _run(cfg: DictConfig, words: list[str]) -> None:
     """Check a composed configuration and run it."""
     from kexue_cli import command_line
-    from kexue_cli.config import check
+    from kexue_cli.check import check
 
     overrides = [word for word in words if not word.startswith("-") and "=" in word]
     cfg = command_line.with_saved_values(cfg, overrides)

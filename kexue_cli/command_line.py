@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from kexue_cli.catalogue import options
-from kexue_cli.config import RunConfig, nearest
+from kexue_cli.check import nearest
+from kexue_cli.config import RunConfig
 from kexue_cli.errors import ConfigError, UserError
 
 # What a new run takes over from the run whose checkpoint it uses.

@@ -1,19 +1,18 @@
-"""Configuration: schemas shared by all tasks, their registration with Hydra, the strict check.
+"""Configuration: schemas shared by all tasks, their registration with Hydra, and instantiation.
 
 Defaults live once, in dataclasses; the YAML files under conf/ name one and hold differences.
 Every task adds its own dataclasses in `tasks/<task>/config.py`: a dict `SCHEMAS` from
-"group/option" to dataclass and, if it has rules across fields, a function `check(cfg)`.
+"group/option" to dataclass and, if it has rules across fields, a function `check(cfg)`, which
+kexue_cli/check.py calls.
 Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -168,82 +167,10 @@ def register_schemas() -> None:
         store.store(group=group, name=name, node=schema)
 
 
-def check(cfg: DictConfig) -> None:
-    """The strict check of a composed configuration, before any work and without torch.
-
-    Raises:
-        ConfigError: an unknown key (with the nearest valid name), a missing value, a model or data
-            set of another task, or a bad combination; the message names the key.
-    """
-    _reject_unknown_keys(cfg, "")
-    _reject_missing(cfg)
-    for group in ("model", "data"):
-        _check_serves_task(cfg, group)
-    _check_common_values(cfg)
-    for module in task_config_modules():
-        if module.__name__.split(".")[-2] == cfg.task.name and hasattr(module, "check"):
-            module.check(cfg)
-
-
-def _reject_unknown_keys(node: DictConfig, prefix: str) -> None:
-    schema = OmegaConf.get_type(node)
-    known = {f.name for f in fields(schema)} if is_dataclass(schema) else None
-    for key in map(str, node):
-        full_key = f"{prefix}{key}"
-        if known is not None and key not in known:
-            raise ConfigError(full_key, "unknown key. " + nearest(key, known, prefix))
-        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
-            continue
-        value = node[key]
-        if isinstance(value, DictConfig):
-            _reject_unknown_keys(value, f"{full_key}.")
-
-
-def _reject_missing(cfg: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(missing[0], f"a value is needed: add {missing[0]}=… to the command")
-
-
-def _check_serves_task(cfg: DictConfig, group: str) -> None:
-    from kexue_cli.catalogue import options_of_task
-
-    choice, task = cfg[group], cfg.task.name
-    options = ", ".join(options_of_task(group, task))
-    if choice is None:
-        raise ConfigError(group, f"task={task} needs one of: {options}")
-    if choice.task not in (task, "any"):
-        raise ConfigError(
-            group, f"{choice.name!r} is for task={choice.task}; task={task} has: {options}"
-        )
-
-
-def _check_common_values(cfg: DictConfig) -> None:
-    if cfg.mode != Mode.train and cfg.checkpoint is None and cfg.resume is None:
-        needs = getattr(cfg.task, "needs_checkpoint", True)
-        if needs:
-            raise ConfigError(
-                "checkpoint", f"mode={cfg.mode.name} needs a trained run: add checkpoint=<run dir>"
-            )
-    for key in ("limit.steps", "limit.rows", "device.threads", "optim.accumulate", "optim.lr"):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and value <= 0:
-            raise ConfigError(key, f"must be above 0, found {value}")
-
-
-def nearest(word: str, known: set[str], prefix: str = "") -> str:
-    """Advice that names the nearest valid key, or all valid keys where none is near."""
-    visible = sorted(name for name in known if not name.startswith("_"))
-    close = difflib.get_close_matches(word, visible, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {prefix}{close[0]}?"
-    return f"Valid here: {', '.join(prefix + name for name in visible) or 'nothing'}"
-
-
 def build(node: DictConfig, config_path: str, *args: Any, **runtime: Any) -> Any:
     """Make the object that `node._target_` names, its other keys and `runtime` as arguments.
 
-    Keys `name` and `task` describe the choice and are passed only where the signature takes them.
+    The keys `name` and `task` describe the choice and are not passed.
 
     Raises:
         ConfigError: a target outside kexue_cli, one that does not exist, or arguments that do not
@@ -279,10 +206,3 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
-
-
-def load_saved(path: Path) -> DictConfig:
-    """A run directory's config.yaml as a configuration without schema."""
-    loaded = OmegaConf.load(path)
-    assert isinstance(loaded, DictConfig)
-    return loaded

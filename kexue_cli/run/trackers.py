@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kexue_cli.config import nearest
+from kexue_cli.check import nearest
 from kexue_cli.errors import ConfigError
 from kexue_cli.extras import require
 from kexue_cli.run.directory import RunDirectory

@@ -107,7 +107,7 @@ def task_of(words: Words, job: Sequence[str]) -> str:
     """The task that a job's overrides choose; composing finds a misspelt key before any work."""
     from hydra import compose, initialize_config_dir
 
-    from kexue_cli.config import check
+    from kexue_cli.check import check
     from kexue_cli.paths import conf_dir
 
     search = [f"file://{flag}" for flag in words.flags if not flag.startswith("-")]

@@ -1,0 +1,80 @@
+"""The strict check of a composed configuration: Hydra's `+key` and `++key` go past its schemas."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields, is_dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from kexue_cli.catalogue import options_of_task
+from kexue_cli.config import Mode, task_config_modules
+from kexue_cli.errors import ConfigError
+
+
+def check(cfg: DictConfig) -> None:
+    """The strict check of a composed configuration, before any work and without torch.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest valid name), a missing value, a model or data
+            set of another task, or a bad combination; the message names the key.
+    """
+    _reject_unknown_keys(cfg, "")
+    _reject_missing(cfg)
+    for group in ("model", "data"):
+        _check_serves_task(cfg, group)
+    _check_common_values(cfg)
+    for module in task_config_modules():
+        if module.__name__.split(".")[-2] == cfg.task.name and hasattr(module, "check"):
+            module.check(cfg)
+
+
+def _reject_unknown_keys(node: DictConfig, prefix: str) -> None:
+    schema = OmegaConf.get_type(node)
+    known = {f.name for f in fields(schema)} if is_dataclass(schema) else None
+    for key in map(str, node):
+        full_key = f"{prefix}{key}"
+        if known is not None and key not in known:
+            raise ConfigError(full_key, "unknown key. " + nearest(key, known, prefix))
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue
+        value = node[key]
+        if isinstance(value, DictConfig):
+            _reject_unknown_keys(value, f"{full_key}.")
+
+
+def _reject_missing(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(missing[0], f"a value is needed: add {missing[0]}=… to the command")
+
+
+def _check_serves_task(cfg: DictConfig, group: str) -> None:
+    choice, task = cfg[group], cfg.task.name
+    options = ", ".join(options_of_task(group, task))
+    if choice is None:
+        raise ConfigError(group, f"task={task} needs one of: {options}")
+    if choice.task not in (task, "any"):
+        raise ConfigError(
+            group, f"{choice.name!r} is for task={choice.task}; task={task} has: {options}"
+        )
+
+
+def _check_common_values(cfg: DictConfig) -> None:
+    if cfg.mode != Mode.train and cfg.checkpoint is None and cfg.resume is None:
+        raise ConfigError(
+            "checkpoint", f"mode={cfg.mode.name} needs a trained run: add checkpoint=<run dir>"
+        )
+    for key in ("limit.steps", "limit.rows", "device.threads", "optim.accumulate", "optim.lr"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value <= 0:
+            raise ConfigError(key, f"must be above 0, found {value}")
+
+
+def nearest(word: str, known: set[str], prefix: str = "") -> str:
+    """Advice that names the nearest valid key, or all valid keys where none is near."""
+    visible = sorted(name for name in known if not name.startswith("_"))
+    close = difflib.get_close_matches(word, visible, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {prefix}{close[0]}?"
+    return f"Valid here: {', '.join(prefix + name for name in visible) or 'nothing'}"
