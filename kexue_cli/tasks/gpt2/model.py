@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,26 @@ from kexue_cli.tasks.gpt2.cache import KeyValueCache
 ROTARY_BASE = 10_000.0
 
 
+class _SquaredRelu(torch.autograd.Function):
+    """relu(x)², which keeps only relu(x) for its gradient 2 relu(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = x.clamp_min(0)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        return (positive * gradient).mul_(2)
+
+
 def squared_relu(x: Tensor) -> Tensor:
     """relu(x)² (So et al. 2021, Primer)."""
+    if x.requires_grad and not torch.compiler.is_compiling():
+        squared: Tensor = _SquaredRelu.apply(x)
+        return squared
     return F.relu(x).square()
 
 
@@ -79,8 +98,8 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(batch, time, 3, self.arch.heads, self.arch.head_width)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if self.arch.qk_norm:
-            query = F.rms_norm(query, (self.arch.head_width,), eps=self.arch.epsilon)
-            key = F.rms_norm(key, (self.arch.head_width,), eps=self.arch.epsilon)
+            query = F.layer_norm(query, (self.arch.head_width,), eps=self.arch.epsilon)
+            key = F.layer_norm(key, (self.arch.head_width,), eps=self.arch.epsilon)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         return query, key, value
@@ -208,7 +227,7 @@ class Gpt(nn.Module):
         if self.arch.positions == "learned":
             x = x + self.positions(positions)
         else:
-            rotation = rotation_of(positions, self.arch.head_width).to(x.dtype)
+            rotation = rotation_of(positions, self.arch.head_width)
         return self.embedding_dropout(self.embedding_norm(x)), rotation
 
     def attention_maps(self, tokens: Tensor) -> Tensor:
@@ -283,15 +302,14 @@ def document_mask(documents: Tensor) -> Tensor:
 
 
 def rotation_of(positions: Tensor, head_width: int) -> Tensor:
-    """Cosines and sines of rotary positions (Su et al. 2021): (2, batch, 1, time, half a head)."""
+    """Rotary positions (Su et al. 2021) as unit complex numbers (batch, 1, time, half a head)."""
     half = torch.arange(head_width // 2, device=positions.device)
     frequencies = ROTARY_BASE ** (-half / (head_width // 2))
-    angles = positions[..., None] * frequencies  # (batch, time, head width / 2)
-    return torch.stack([angles.cos(), angles.sin()]).unsqueeze(2)
+    angles = positions[..., None] * frequencies  # (batch, time, half a head)
+    return torch.polar(torch.ones_like(angles), angles)[:, None]
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the pairs (x_i, x_{i + half}) of (batch, head, time, head width) by the angles."""
-    cosine, sine = rotation[0], rotation[1]
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
+    """Turn neighbouring pairs of (batch, head, time, head width) by the angles."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from kexue_cli.config import OptimConfig
 from kexue_cli.tasks.gpt2.loss import IGNORED, token_losses
 from kexue_cli.tasks.gpt2.model import document_mask
+from kexue_cli.tasks.gpt2.muon import Muon
 from kexue_cli.tasks.gpt2.packed import Batch, Tokens
 from kexue_cli.train.optim import make_optimizers
 from kexue_cli.train.stage import Loss
@@ -63,13 +64,7 @@ def language_model_optimizers(model: nn.Module, optim: OptimConfig) -> list[torc
     matrices, vectors, tables = _parameter_kinds(model)
     adam: dict[str, Any] = {"lr": optim.lr, "betas": tuple(optim.betas), "eps": optim.eps}
     if optim.name == "muon":
-        muon = torch.optim.Muon(
-            matrices,
-            lr=optim.lr,
-            momentum=optim.momentum,
-            weight_decay=optim.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        muon = Muon(matrices, optim.lr, optim.momentum, optim.weight_decay)
         return [muon, torch.optim.AdamW(tables + vectors, **adam, weight_decay=0.0, fused=True)]
     if optim.name == "adamw":
         decayed = {"params": matrices + tables, "weight_decay": optim.weight_decay}
