@@ -27,10 +27,10 @@ def parse_rows(texts: Sequence[bytes], out: NDArray[np.float32]) -> list[tuple[i
         buffer = np.frombuffer(b"".join(texts), dtype=np.uint8)
         kernel(buffer, np.cumsum([len(text) for text in texts]), out, counts)
     complaints = []
-    for row in np.flatnonzero(counts != out.shape[1]):
+    for row in np.flatnonzero(counts != out.shape[1]).tolist():
         complaint = parse_slowly(texts[row], out[row])
         if complaint is not None:
-            complaints.append((int(row), complaint))
+            complaints.append((row, complaint))
     return complaints
 
 
@@ -44,7 +44,7 @@ def compiled_parser() -> Callable[..., None] | None:
         return None
     from kexue_cli.tasks.lamost.number_kernel import parse_rows as kernel
 
-    return kernel  # type: ignore[no-any-return]
+    return kernel
 
 
 def parse_slowly(text: bytes, out: NDArray[np.float32]) -> str | None:
