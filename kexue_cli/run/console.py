@@ -57,7 +57,7 @@ class Console:
             return
         table = Table(title=title, title_justify="left", title_style="bold")
         for name in rows[0]:
-            numeric = all(isinstance(row[name], (int, float)) for row in rows)
+            numeric = all(isinstance(row[name], (int, float)) or row[name] == "" for row in rows)
             table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(show(value) for value in row.values()))

@@ -35,13 +35,21 @@ def _settings(node: Any) -> str:
 
 
 def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
-    """A table of all numbers that are single, published ones beside them, and where things lie."""
-    rows = [
-        {"split": split, "metric": name, "value": value, **_expected(ctx, split, name)}
-        for split, values in metrics.items()
-        if split != "primary" and values
+    """All numbers, a row a metric and a column a split, published ones beside; where things lie."""
+    splits = {name: values for name, values in metrics.items() if name != "primary" and values}
+    names = dict.fromkeys(
+        name
+        for values in splits.values()
         for name, value in values.items()
         if isinstance(value, (int, float))
+    )
+    rows = [
+        {
+            "metric": name,
+            **{split: values.get(name, "") for split, values in splits.items()},
+            **_published(ctx, name),
+        }
+        for name in names
     ]
     ctx.console.table("Results", rows)
     primary = metrics.get("primary")
@@ -52,9 +60,14 @@ def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
             ctx.console.say(f"  {ctx.directory.path / name}")
 
 
-def _expected(ctx: Context, split: str, name: str) -> dict[str, Any]:
-    """A column for published values, in runs of experiments that quote some."""
+def _published(ctx: Context, name: str) -> dict[str, str]:
+    """A last column for published values, in runs of experiments that quote some."""
     if not ctx.cfg.expected:
         return {}
-    entry = ctx.cfg.expected.get(f"{split}/{name}")
-    return {"published": "" if entry is None else f"{show(entry['value'])} ({entry['source']})"}
+    quoted = {
+        key.partition("/")[0]: entry
+        for key, entry in ctx.cfg.expected.items()
+        if key.partition("/")[2] == name
+    }
+    texts = [f"{split} {show(e['value'])} ({e['source']})" for split, e in quoted.items()]
+    return {"published": "; ".join(texts)}
