@@ -19,7 +19,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class DiskRun:
         run.counts.tofile(self.counts_file)
         self.count_type = run.counts.dtype
         self.length = len(run)
-        self.step = max(1, self.length // SAMPLES_PER_RUN)
+        self.step = sample_step(run)
         self.fence = run.sample(self.step).copy()
 
     def __len__(self) -> int:
@@ -92,6 +92,23 @@ class DiskRun:
 AnyRun = Run | DiskRun
 
 
+class Sampled(Protocol):
+    """A run of which a sample of the keys is at hand."""
+
+    def __len__(self) -> int:
+        """Number of records."""
+        ...
+
+    def sample(self, step: int) -> NDArray[np.uint64]:
+        """Every step-th key."""
+        ...
+
+
+def sample_step(run: Sampled) -> int:
+    """The step at which keys are sampled."""
+    return max(1, len(run) // SAMPLES_PER_RUN)
+
+
 def add_runs(runs: Sequence[Run]) -> Run:
     """Merge runs in memory, adding the counts of equal keys: a tree of two-way merges."""
     if not runs:
@@ -105,9 +122,9 @@ def add_runs(runs: Sequence[Run]) -> Run:
     return Run(keys[:length], counts[:length])
 
 
-def merge_ranges(runs: Sequence[AnyRun], records: int) -> list[tuple[int, int | None]]:
+def merge_ranges(runs: Sequence[Sampled], records: int) -> list[tuple[int, int | None]]:
     """Cut the key space so that each range holds about `records` records of all runs together."""
-    steps = [max(1, len(run) // SAMPLES_PER_RUN) for run in runs]
+    steps = [sample_step(run) for run in runs]
     samples = [run.sample(step) for run, step in zip(runs, steps, strict=True)]
     keys = np.concatenate([np.empty(0, np.uint64), *samples])
     weights = np.repeat(steps, [len(s) for s in samples]) if runs else np.empty(0, np.int64)

@@ -216,14 +216,12 @@ def sorted_runs(
     runs: list[AnyRun] = []
     longest = 0
     count = partial(_count_in_turn, windows, _workspaces(plan.workers))
-    for run in _in_order(count, _jobs(windows.blocks(corpus), plan, advance), pool, plan.workers):
+    for run in _in_order(
+        count, jobs_of(windows.blocks(corpus), plan.job_symbols, advance), pool, plan.workers
+    ):
         longest = max(longest, windows.longest(run))
         runs.append(run if scratch is None else DiskRun(run, scratch, f"run{len(runs)}"))
-    if windows.rule == "open" and longest < windows.order:
-        raise UserError(
-            f"model.order={windows.order} is larger than the longest piece of text ({longest} "
-            "characters between line ends and punctuation); choose a smaller order"
-        )
+    check_longest(windows, longest)
     return runs
 
 
@@ -247,7 +245,16 @@ def _count_in_turn(
     return run
 
 
-def _jobs(stream: Iterator[Block], plan: CountPlan, advance: Advance) -> Iterator[list[Block]]:
+def check_longest(windows: Windows, longest: int) -> None:
+    """Raise UserError where the longest n-gram there is falls short of the order."""
+    if windows.rule == "open" and longest < windows.order:
+        raise UserError(
+            f"model.order={windows.order} is larger than the longest piece of text ({longest} "
+            "characters between line ends and punctuation); choose a smaller order"
+        )
+
+
+def jobs_of(stream: Iterator[Block], job_symbols: int, advance: Advance) -> Iterator[list[Block]]:
     """Blocks in groups of about `job_symbols`."""
     parts: list[Block] = []
     held = 0
@@ -255,7 +262,7 @@ def _jobs(stream: Iterator[Block], plan: CountPlan, advance: Advance) -> Iterato
         parts.append(block)
         held += block.owned
         advance(block.owned)
-        if held >= plan.job_symbols:
+        if held >= job_symbols:
             yield parts
             parts, held = [], 0
     if held:

@@ -61,8 +61,12 @@ class SymbolTable:
     def spell(self, key: int, order: int) -> str:
         """The characters of a key, its marks left out."""
         mask = (1 << self.bits) - 1
-        symbols = [(key >> (self.bits * i)) & mask for i in reversed(range(order))]
-        return "".join(chr(self.code_points[s - self.first]) for s in symbols if s >= self.first)
+        symbols = np.array([(key >> (self.bits * i)) & mask for i in reversed(range(order))])
+        return self.spell_symbols(symbols[symbols >= self.first])
+
+    def spell_symbols(self, symbols: NDArray[np.integer]) -> str:
+        """Text of symbols (length,), none of them a mark."""
+        return self.code_points[symbols - self.first].astype("<u4").tobytes().decode("utf-32-le")
 
 
 def survey(corpus: Chunks, first: int = 1) -> tuple[SymbolTable, int]:

@@ -15,13 +15,10 @@ from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.data import Corpus, Source, Splitting
 from kexue_cli.tasks.minent.memory import available_mib, resident_mib
 from kexue_cli.tasks.minent.ngrams import CountPlan, count_ngrams
+from tests.tasks.minent.counting import corpus_of
 
 ALPHABETS = {"han": "天地玄黄宇宙洪荒日月盈昃", "latin": "abcdefg", "mixed": "aé天я𠀀ß"}
 
-
-def corpus_of(path: Path, lines: list[str]) -> Corpus:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Corpus(Source((path,)), Splitting(Alphabet.named("any")))
 
 
 def random_lines(alphabet: str, seed: int, lines: int = 300, longest: int = 40) -> list[str]:

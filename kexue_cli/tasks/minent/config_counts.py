@@ -1,0 +1,84 @@
+"""Configuration of the counting methods of the task minent: pmi_cut, merge, word_discovery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kexue_cli.config import ModelConfig
+
+
+@dataclass
+class CountingModel(ModelConfig):
+    """What counts n-grams."""
+
+    task: str = "minent"
+    memory_mib: int = 1024
+    """Bound of the whole process while n-grams are counted; what does not fit goes to disk."""
+    workers: int | None = None
+    """Counting threads; null: one for each core."""
+    engine: str = "local"
+    """`local`, or `ray`: map and merge on a Ray cluster (also `+engine=ray`)."""
+    scratch: str | None = None
+    """Folder for temporary files; null: the system's."""
+
+
+@dataclass
+class PmiCutModel(CountingModel):
+    """Cut where mutual information is low (kexue.fm 5476)."""
+
+    name: str = "pmi_cut"
+    _target_: str = "kexue_cli.tasks.minent.pmi_cut.PmiCut"
+    order: int = 4
+    """Longest n-gram that can join characters; 2: pairs only, as in the post."""
+    min_pmi: Any = None
+    """Nats: x (for x, 2x, 3x … of orders 2, 3, 4 …), a list from order 2 on, or null: chosen."""
+    min_count: int = 2
+    min_proba: float = 0.0
+    """Rarer n-grams do not join, rarer candidates are no words; as a count, and as a share."""
+    rare: str = "split"
+    """Rare candidates: `split` counts their parts instead, `drop` forgets them."""
+    redundancy: str = "entropy"
+    """`entropy`: a word must save nats_per_joint over its parts; `back_check`, `none`."""
+    nats_per_joint: float = 1.0
+    grid: list[float] = field(
+        default_factory=lambda: [
+            0.0,
+            0.1,
+            0.2,
+            0.3,
+            0.4,
+            0.5,
+            0.6,
+            0.8,
+            1.0,
+            1.3,
+            1.6,
+            2.0,
+            2.5,
+            3.0,
+        ]
+    )
+    """Thresholds to choose from, nats."""
+    choose_on_characters: int = 2_000_000
+
+
+@dataclass
+class WordDiscoveryModel(CountingModel):
+    """The author's word discovery (kexue.fm 6920)."""
+
+    name: str = "word_discovery"
+    _target_: str = "kexue_cli.tasks.minent.word_discovery.WordDiscovery"
+    order: int = 4
+    min_pmi: list[float] = field(default_factory=lambda: [2.0, 4.0, 6.0])
+    """Nats, for orders 2 … order."""
+    min_count: int = 32
+    max_words: int | None = None
+    rule: str = "kenlm"
+    """`kenlm`: the counts the author's program uses; `open`: every n-gram plainly."""
+
+
+COUNT_SCHEMAS = {
+    "model/pmi_cut": PmiCutModel,
+    "model/word_discovery": WordDiscoveryModel,
+}

@@ -1,0 +1,189 @@
+"""Distinct pieces of text (candidate words) and their counts: a compiled hash table that grows.
+
+Pieces are strings of symbols; entries are numbered in the order in which they were first seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_cli.tasks.minent.ngram_kernels import numba
+
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+MAX_PIECE = 255  # longer ones are no words and are not kept
+
+
+class Pieces(NamedTuple):
+    """The table's arrays, as the compiled functions take them.
+
+    slots   (power of two,) int32: entry number, -1 where empty
+    hashes  (entries,) uint64
+    ends    (entries,) int64: where the entry's symbols end in `pool`; they begin where the last end
+    counts  (entries,) int64
+    pool    (symbols,) uint32
+    filled  (3,) int64: entries, symbols in use; pieces left out as longer than MAX_PIECE
+    """
+
+    slots: NDArray[np.int32]
+    hashes: NDArray[np.uint64]
+    ends: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    pool: NDArray[np.uint32]
+    filled: NDArray[np.int64]
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def extend_hash(value: np.uint64, symbol: np.uint32) -> np.uint64:
+    """Hash of a string one symbol longer."""
+    value = (value ^ np.uint64(symbol)) * MULTIPLIER
+    return value ^ (value >> np.uint64(29))
+
+
+@numba.njit(nogil=True, cache=True)
+def find(table: Pieces, symbols: NDArray[np.uint32], begin: int, end: int, value: np.uint64) -> int:
+    """The entry of symbols[begin:end], whose hash is `value`; -1 - slot where there is none."""
+    mask = np.uint64(table.slots.size - 1)
+    slot = (value >> np.uint64(7)) & mask
+    while table.slots[slot] >= 0:
+        entry = table.slots[slot]
+        if table.hashes[entry] == value:
+            first = table.ends[entry - 1] if entry else 0
+            if table.ends[entry] - first == end - begin:
+                same = True
+                for k in range(end - begin):
+                    same &= table.pool[first + k] == symbols[begin + k]
+                if same:
+                    return entry
+        slot = (slot + np.uint64(1)) & mask
+    return int(-1 - np.int64(slot))
+
+
+@numba.njit(nogil=True, cache=True)
+def add(table: Pieces, symbols: NDArray[np.uint32], begin: int, end: int, count: int) -> int:
+    """Add to the count of symbols[begin:end]; returns its entry. There must be room."""
+    value = np.uint64(0)
+    for i in range(begin, end):
+        value = extend_hash(value, symbols[i])
+    entry = find(table, symbols, begin, end, value)
+    if entry >= 0:
+        table.counts[entry] += count
+        return entry
+    slot = -1 - entry
+    entry = table.filled[0]
+    place = table.filled[1]
+    table.slots[slot] = entry
+    table.hashes[entry] = value
+    table.counts[entry] = count
+    for i in range(begin, end):
+        table.pool[place] = symbols[i]
+        place += 1
+    table.ends[entry] = place
+    table.filled[0] += 1
+    table.filled[1] = place
+    return entry
+
+
+@numba.njit(nogil=True, cache=True)
+def add_words(
+    table: Pieces,
+    symbols: NDArray[np.uint32],
+    begins: NDArray[np.bool_],
+    word: NDArray[np.uint32],
+    length: int,
+) -> int:
+    """Count the words of a block; word[:length] is the unfinished one, its new length returned."""
+    for i in range(begins.size):
+        if length and (symbols[i] == 0 or begins[i]):
+            if length <= MAX_PIECE:
+                add(table, word, 0, length, 1)
+            else:
+                table.filled[2] += 1
+            length = 0
+        if symbols[i]:
+            if length < word.size:
+                word[length] = symbols[i]
+            length += 1
+    return length
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_slots(slots: NDArray[np.int32], hashes: NDArray[np.uint64]) -> None:
+    """Enter all entries into empty slots."""
+    mask = np.uint64(slots.size - 1)
+    for entry in range(hashes.size):
+        slot = (hashes[entry] >> np.uint64(7)) & mask
+        while slots[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = entry
+
+
+def new_table(entries: int = 1 << 12, symbols: int = 1 << 14) -> Pieces:
+    """An empty table with room for so many entries and symbols."""
+    slots = np.full(1 << max(4, (2 * entries - 1).bit_length()), -1, np.int32)
+    return Pieces(
+        slots,
+        np.empty(entries, np.uint64),
+        np.empty(entries, np.int64),
+        np.empty(entries, np.int64),
+        np.empty(symbols, np.uint32),
+        np.zeros(3, np.int64),
+    )
+
+
+def with_room(table: Pieces, symbols: int) -> Pieces:
+    """The table, or a larger copy that can take `symbols` more symbols in as many entries."""
+    entries, used, _ = map(int, table.filled)
+    if entries + symbols <= len(table.ends) and used + symbols <= len(table.pool):
+        return table
+    larger = new_table(max(2 * entries, entries + symbols), max(2 * used, used + symbols))
+    for old, new, length in zip(
+        (table.hashes, table.ends, table.counts, table.pool),
+        (larger.hashes, larger.ends, larger.counts, larger.pool),
+        (entries, entries, entries, used),
+        strict=True,
+    ):
+        new[:length] = old[:length]  # type: ignore[index]
+    larger.filled[:] = table.filled
+    fill_slots(larger.slots, larger.hashes[:entries])
+    return larger
+
+
+class PieceCounter:
+    """Counts the words of a marked symbol stream, block by block; memory grows with their kinds."""
+
+    def __init__(self) -> None:
+        self.table = new_table()
+        self.word = np.empty(MAX_PIECE, np.uint32)
+        self.length = 0
+
+    def add(self, symbols: NDArray[np.uint32], begins: NDArray[np.bool_]) -> None:
+        """Count the words of a block: symbols (n,), begins (n,) true where a word begins."""
+        self.table = with_room(self.table, len(begins) + self.length)
+        self.length = add_words(self.table, symbols, begins, self.word, self.length)
+
+    def finish(self) -> Pieces:
+        """The table once the last word is counted too."""
+        self.add(np.zeros(1, np.uint32), np.zeros(1, np.bool_))
+        return self.table
+
+
+def counts_of(table: Pieces) -> NDArray[np.int64]:
+    """Counts (entries,)."""
+    return table.counts[: int(table.filled[0])]
+
+
+def lengths_of(table: Pieces) -> NDArray[np.int64]:
+    """Lengths in symbols (entries,)."""
+    return np.diff(table.ends[: int(table.filled[0])], prepend=0)
+
+
+def symbols_of(table: Pieces) -> Iterator[NDArray[np.uint32]]:
+    """The entries' symbols."""
+    begin = 0
+    for end in table.ends[: int(table.filled[0])]:
+        yield table.pool[begin:end]
+        begin = int(end)

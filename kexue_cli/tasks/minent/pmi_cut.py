@@ -1,0 +1,209 @@
+"""Words by cutting where mutual information is low (kexue.fm 5476, "cut at once").
+
+Count n-grams; keep the solid ones; cut the text wherever no solid n-gram joins two characters; the
+pieces are candidates; rare and redundant candidates give their counts to their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.minent import ngrams
+from kexue_cli.tasks.minent.data import Chunk, Corpus
+from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
+from kexue_cli.tasks.minent.joining import Joiner, solid_ngrams
+from kexue_cli.tasks.minent.lexicon import Lexicon
+from kexue_cli.tasks.minent.lexicon_method import (
+    Counting,
+    LexiconCutter,
+    by_count,
+    lexicon_of,
+    watched,
+)
+from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
+from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
+from kexue_cli.tasks.minent.redundancy import remove_redundant, with_single_symbols
+from kexue_cli.tasks.minent.symbols import Chunks
+from kexue_cli.tasks.minent.word_discovery import pass_back_check
+
+if TYPE_CHECKING:
+    from kexue_cli.run.context import Context
+
+RARE = ("split", "drop")
+REDUNDANCY = ("entropy", "back_check", "none")
+
+
+@dataclass(frozen=True)
+class CutRules:
+    """The thresholds of the method.
+
+    min_pmi         nats, one for each order 1 … order (the first has no effect)
+    min_count       n-grams and candidates seen less often are dropped
+    min_proba       likewise by relative frequency, among n-grams of one order or candidates
+    rare            what becomes of rare candidates: `split` gives their counts to their parts,
+                    `drop` forgets them
+    redundancy      `entropy`: a candidate stays if it saves `nats_per_joint`; `back_check`: if the
+                    n-grams in it are solid; `none`: every candidate stays
+    nats_per_joint  what a word must save over its parts for each joint inside it
+    """
+
+    min_pmi: Sequence[float]
+    min_count: int = 2
+    min_proba: float = 0.0
+    rare: str = "split"
+    redundancy: str = "entropy"
+    nats_per_joint: float = 1.0
+
+
+def cut(
+    corpus: Chunks, counts: NgramCounts, rules: CutRules, advance: Advance = lambda symbols: None
+) -> Pieces:
+    """Candidate words and their counts, after the removal of rare and redundant ones (count 0)."""
+    total = int(counts.of_order(counts.order)[1].sum())
+    at_least = max(rules.min_count, int(rules.min_proba * total) + 1)
+    joiner = Joiner(counts.table, counts.order, solid_ngrams(counts, rules.min_pmi, at_least))
+    table = joiner.count_words(corpus, advance)
+    numbers = counts_of(table)
+    rare = max(rules.min_count, int(rules.min_proba * int(numbers.sum())) + 1)
+    if rules.rare == "drop":
+        numbers[numbers < rare] = 0
+    if rules.redundancy == "back_check":
+        numbers[~pass_back_check(table, joiner.slots, counts.order, counts.table.bits)] = 0
+    first, size = counts.table.first, len(counts.table.code_points)
+    table = with_single_symbols(table, np.arange(first, first + size, dtype=np.uint32))
+    longest_first = np.argsort(-lengths_of(table), kind="stable")
+    saving = rules.nats_per_joint if rules.redundancy == "entropy" else -np.inf
+    remove_redundant(table, longest_first, saving, rare if rules.rare == "split" else 1)
+    return table
+
+
+def two_part_length(table: Pieces) -> DescriptionLength:
+    """Description length of the text as the table's words, and of the words spelled."""
+    counts, lengths = counts_of(table), lengths_of(table)
+    used = counts > 0
+    spelled = np.repeat(used, lengths)
+    letters = np.bincount(table.pool[: len(spelled)][spelled])
+    return of_counts(counts[used], lengths[used], letters)
+
+
+@dataclass
+class PmiCut(LexiconCutter):
+    """model=pmi_cut; the fields are the configuration's, see `CutRules` and `Counting`.
+
+    min_pmi is one number for each order from 2 on, or one number x that stands for x, 2x, 3x …,
+    or None: then x is chosen from `grid` by two-part description length, on about the first
+    `choose_on_characters` characters.
+    """
+
+    order: int
+    min_pmi: Any
+    min_count: int
+    min_proba: float
+    rare: str
+    redundancy: str
+    nats_per_joint: float
+    grid: Sequence[float]
+    choose_on_characters: int
+    memory_mib: int
+    workers: int | None
+    engine: str
+    scratch: str | None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        for key, value, known in (
+            ("rare", self.rare, RARE),
+            ("redundancy", self.redundancy, REDUNDANCY),
+        ):
+            if value not in known:
+                raise ConfigError(f"model.{key}", f"expected {', '.join(known)}, found {value!r}")
+        self._counting = Counting(
+            self.order, "open", self.memory_mib, self.workers, self.engine, self.scratch
+        )
+
+    def fit(self, ctx: Context, corpus: Corpus) -> None:
+        """Count, choose the threshold if none is given, cut, remove."""
+        thresholds = self._thresholds(ctx, corpus)
+        with watched(ctx, "counting n-grams") as advance:
+            counts = self._counting.count(corpus, advance)
+        with watched(ctx, "cutting") as advance:
+            table = cut(corpus, counts, self._rules(thresholds), advance)
+        self.take(lexicon_of(table, counts.table, by_count(table)))
+        _say_if_nothing(ctx, self.lexicon(), thresholds)
+
+    def _rules(self, thresholds: Sequence[float]) -> CutRules:
+        return CutRules(
+            thresholds,
+            self.min_count,
+            self.min_proba,
+            self.rare,
+            self.redundancy,
+            self.nats_per_joint,
+        )
+
+    def _thresholds(self, ctx: Context, corpus: Corpus) -> list[float]:
+        """min_pmi of every order, nats."""
+        if self.min_pmi is None:
+            return rising(self._choose(ctx, corpus), self.order)
+        if isinstance(self.min_pmi, int | float):
+            return rising(float(self.min_pmi), self.order)
+        given = [float(nats) for nats in self.min_pmi]
+        if len(given) != self.order - 1:
+            raise ConfigError(
+                "model.min_pmi",
+                f"expected a number or {self.order - 1} numbers, for orders 2 … {self.order}, "
+                f"found {len(given)}",
+            )
+        return [0.0, *given]
+
+    def _choose(self, ctx: Context, corpus: Corpus) -> float:
+        """The step of the grid whose cut of a sample has the smallest two-part length."""
+        sample = Sample(corpus.read(self.choose_on_characters))
+        counts = ngrams.count_ngrams(sample, self.order, memory_mib=self.memory_mib)
+        lengths = []
+        for step, nats in enumerate(self.grid):
+            ctx.stop.raise_if_requested()
+            rules = self._rules(rising(nats, self.order))
+            length = two_part_length(cut(sample, counts, rules))
+            lengths.append(length.two_part_nats_per_character)
+            ctx.log(
+                step=step,
+                min_pmi=nats,
+                entropy_per_character_nats=length.nats_per_character,
+                two_part_nats_per_character=lengths[-1],
+                vocabulary=length.types,
+            )
+        chosen = self.grid[int(np.argmin(lengths))]
+        ctx.console.say(
+            f"threshold {chosen:g} nats per joint, chosen by two-part description length"
+        )
+        return chosen
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A chunk in memory, read as a corpus."""
+
+    chunk: Chunk
+
+    def chunks(self, chunk_characters: int) -> Iterator[Chunk]:
+        """The one chunk."""
+        yield self.chunk
+
+
+def rising(nats: float, order: int) -> list[float]:
+    """Thresholds 0, x, 2x, 3x … of orders 1, 2, 3, 4 …: one step for each joint."""
+    return [nats * joints for joints in range(order)]
+
+
+def _say_if_nothing(ctx: Context, words: Lexicon, thresholds: Sequence[float]) -> None:
+    if not any(len(word) > 1 for word in words.words):
+        ctx.console.warn(
+            "no word of two or more characters was found: no n-gram seen often enough reaches "
+            f"model.min_pmi={thresholds[1:]} nats; lower it or model.min_count, or give more text"
+        )
