@@ -1,0 +1,107 @@
+"""A lexicon: words and counts, read from and written to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_cli.errors import UserError
+from kexue_cli.extras import require
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words by falling count.
+
+    words   list of (words,) strings
+    counts  (words,) int64, how often each occurs in the segmented text
+    """
+
+    words: list[str]
+    counts: NDArray[np.int64]
+
+    @staticmethod
+    def of(counts: dict[str, int]) -> Lexicon:
+        """Sort by falling count, equal ones by spelling."""
+        pairs = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return Lexicon([w for w, _ in pairs], np.array([n for _, n in pairs], np.int64))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Natural logarithm of count / total, (words,)."""
+        return np.log(np.maximum(self.counts, 1) / max(1, self.counts.sum()))
+
+    def jieba_text(self) -> str:
+        """jieba's user-dictionary form: `word count` a line, no byte-order mark."""
+        return "".join(f"{w} {n}\n" for w, n in zip(self.words, self.counts.tolist(), strict=True))
+
+
+def read_lexicon(path: str | Path) -> Lexicon:
+    """Read `word count` lines (jieba's form; a third field, the word class, is allowed).
+
+    Raises UserError naming file and line.
+    """
+    counts: dict[str, int] = {}
+    for number, line in _lines(path):
+        fields = line.split()
+        if len(fields) not in (2, 3) or not fields[1].isdigit():
+            raise UserError(f"{path}: line {number}: expected `word count`, found {line!r}")
+        if fields[0] in counts:
+            raise UserError(f"{path}: line {number}: {fields[0]!r} stands there twice")
+        counts[fields[0]] = int(fields[1])
+    if not counts:
+        raise UserError(f"{path}: expected `word count` lines, found none")
+    return Lexicon.of(counts)
+
+
+def known_words(source: str) -> set[str]:
+    """Words to exclude: `jieba`'s dictionary, or the first field of every line of a file."""
+    if source == "jieba":
+        dictionary = Path(require("jieba", extra="zh").__file__).parent / "dict.txt"
+        return {line.split()[0] for _, line in _lines(dictionary)}
+    return {line.split()[0] for _, line in _lines(source)}
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8; convert the list") from error
+    return ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+
+
+def branching_entropies(
+    tokens: NDArray[np.int64], sentence_ends: NDArray[np.bool_], words: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Left and right branching entropy in bits of words 0 … words - 1, (words,) each.
+
+    tokens (tokens,) are the text in word numbers, sentence_ends (tokens,) whether a sentence ends
+    there. A sentence end is a neighbour of its own each time, as it does not bind. A word with
+    high values on both sides is used freely.
+    """
+    ends = np.append(True, sentence_ends)  # before the first token and after each
+    marks = words + np.cumsum(ends)
+    before = np.where(ends[:-1], marks[:-1], np.append(0, tokens[:-1]))
+    after = np.where(ends[1:], marks[1:], np.append(tokens[1:], 0))
+    return _entropy_bits(tokens, before, words), _entropy_bits(tokens, after, words)
+
+
+def _entropy_bits(
+    tokens: NDArray[np.int64], neighbours: NDArray[np.int64], words: int
+) -> NDArray[np.float64]:
+    """Entropy of the neighbours of each word, (words,)."""
+    pairs, counts = np.unique(tokens << 32 | neighbours, return_counts=True)
+    owner = pairs >> 32
+    total = np.bincount(owner, counts, words)
+    weighted = np.bincount(owner, counts * np.log2(counts), words)
+    seen = np.maximum(total, 1)
+    return np.log2(seen) - weighted / seen

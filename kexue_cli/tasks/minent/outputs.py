@@ -1,0 +1,115 @@
+"""The files of a run: lexicon.csv, lexicon.txt, new_words.csv, before_after.txt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kexue_cli.tasks.minent.data import Chunk
+from kexue_cli.tasks.minent.description_length import NATS_PER_BIT
+from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies, known_words
+from kexue_cli.tasks.minent.scores import words_of
+from kexue_cli.tasks.minent.segmentation import Tally, line_end_flags, spaced_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kexue_cli.run.context import Context
+
+PAGE_LINES, LINE_CHARACTERS = 40, 200
+
+
+def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.DataFrame:
+    """One row a word: count, probability, gain in bits, left and right branching entropy.
+
+    The gain is what the text saves by coding the word as one unit and not letter by letter:
+    count (log2 p(word) - sum of log2 p(letter)). The entropies are those of `sample`, the first
+    stretch of the text, as segmented by `ends`.
+    """
+    words = list(tally.words)
+    counts = np.fromiter(tally.words.values(), np.int64, len(words))
+    letters = np.log(np.maximum(tally.characters, 1) / max(1, tally.characters.sum()))
+    spelled = np.array([sum(letters[ord(c)] for c in word) for word in words])
+    probability = counts / max(1, counts.sum())
+    number = {word: i for i, word in enumerate(words)}
+    used = words_of(sample.code_points, ends)
+    tokens = np.array([number.get(word, len(words)) for word in used], np.int64)
+    left, right = branching_entropies(tokens, _sentence_ends(sample, ends), len(words) + 1)
+    return pd.DataFrame(
+        {
+            "word": words,
+            "count": counts,
+            "probability": probability,
+            "gain_bits": counts * (np.log(probability) - spelled) / NATS_PER_BIT,
+            "left_entropy_bits": left[:-1],
+            "right_entropy_bits": right[:-1],
+        }
+    )
+
+
+def _sentence_ends(chunk: Chunk, ends: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    flags = line_end_flags(chunk)[ends]
+    flags[-1:] = True
+    return flags
+
+
+def write_lexicon(ctx: Context, table: pd.DataFrame, exclude: str | None) -> None:
+    """lexicon.csv and lexicon.txt; with a list of known words also new_words.csv."""
+    ctx.directory.write_table("lexicon.csv", table)
+    lexicon = Lexicon(table["word"].tolist(), table["count"].to_numpy())
+    ctx.directory.write_text("lexicon.txt", lexicon.jieba_text())
+    if exclude is not None:
+        write_new_words(ctx, table, known_words(exclude), exclude)
+
+
+def write_new_words(
+    ctx: Context, table: pd.DataFrame, known: set[str], source: str
+) -> None:
+    """Words of several characters seen twice or more and not known, by falling gain."""
+    long = table["word"].str.len() > 1
+    often = table["count"] > 1
+    new = table[long & often & ~table["word"].isin(known)]
+    new = new.sort_values("gain_bits", ascending=False)
+    ctx.directory.write_table("new_words.csv", new)
+    if len(new):
+        first = ", ".join(new["word"].head(10))
+        ctx.console.say(f"{len(new):,} words are not in {source}: {first} …")
+        return
+    ctx.console.warn(
+        f"no new word: of {len(table):,} words {int(long.sum()):,} have several characters, "
+        f"{int((long & often).sum()):,} of these occur twice or more, and {source} "
+        f"({len(known):,} words) has them all"
+    )
+
+
+def explain_nothing(ctx: Context, tally: Tally) -> None:
+    """Say why there is no word of several characters, when there is none."""
+    if any(len(word) > 1 for word in tally.words):
+        return
+    characters = sum(len(word) * count for word, count in tally.words.items())
+    if not characters:
+        ctx.console.warn(
+            "no word was found: the text has no character in which words are searched; "
+            "see data.alphabet (any: every character)"
+        )
+        return
+    ctx.console.warn(
+        f"no word of several characters was found in {characters:,} characters "
+        f"({len(tally.words):,} different): nothing repeats often enough for a lexicon to pay. "
+        "More text helps; so may a lower model.exponent or model.min_pmi"
+    )
+
+
+def page(chunk: Chunk, ends: NDArray[np.bool_]) -> str:
+    """The first lines of the text before and after."""
+    everything = np.zeros_like(ends)
+    before = spaced_text(chunk, everything).splitlines()
+    after = spaced_text(chunk, ends).splitlines()
+    pairs = [
+        f"{b[:LINE_CHARACTERS]}\n{a[: 2 * LINE_CHARACTERS]}\n"
+        for b, a in zip(before, after, strict=True)
+        if b
+    ]
+    return "\n".join(pairs[:PAGE_LINES])

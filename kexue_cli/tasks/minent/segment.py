@@ -1,0 +1,277 @@
+"""Fast segmentation with a lexicon: a hashed trie and Viterbi, for streams of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_cli.extras import require
+from kexue_cli.tasks.minent.data import Chunk, Corpus, concatenate
+
+numba: Any = require("numba", extra="minent")
+
+HASH_FACTOR = np.int64(-7046029254386353131)
+UNKNOWN_COST = 5.0  # nats by which an unknown character is dearer than the dearest word
+SAFE_TAIL = 256  # characters: cuts further than this from an open end no longer change
+CODE_BITS = 21  # of a Unicode code point
+PARALLEL_CHARACTERS = 1 << 18
+
+Cut = Callable[[NDArray[np.uint32], NDArray[np.int64]], NDArray[np.bool_]]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def find_slot(keys: Any, key: Any) -> Any:
+    """Slot of `key` or the free slot where it belongs; keys (power of two,), -1 is free."""
+    slot = key * HASH_FACTOR
+    slot = (slot ^ (slot >> np.int64(32))) & (keys.size - 1)
+    while keys[slot] != key and keys[slot] != -1:
+        slot = (slot + 1) & (keys.size - 1)
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def _grow(letters: Any, starts: Any, keys: Any, nodes: Any, parents: Any) -> Any:
+    """Put words into the trie, returns the node of each; node 0 is the root."""
+    last = np.empty(starts.size - 1, np.int64)
+    count = 1
+    for w in range(starts.size - 1):
+        node = np.int64(0)
+        for i in range(starts[w], starts[w + 1]):
+            key = node << np.int64(CODE_BITS) | np.int64(letters[i])
+            slot = find_slot(keys, key)
+            if keys[slot] == -1:
+                keys[slot] = key
+                nodes[slot] = count
+                parents[node] = 1
+                count += 1
+            node = np.int64(nodes[slot])
+        last[w] = node
+    return last
+
+
+@numba.njit(cache=True, nogil=True)
+def _viterbi(
+    text: Any, starts: Any, keys: Any, nodes: Any, parents: Any, scores: Any, unknown: float
+) -> Any:
+    """Word ends (characters,) bool of the best segmentation; scores (nodes,), -inf: no word."""
+    longest = 0
+    for p in range(starts.size - 1):
+        longest = max(longest, starts[p + 1] - starts[p])
+    best = np.empty(longest + 1)
+    last = np.empty(longest + 1, np.int32)
+    ends = np.zeros(text.size, np.bool_)
+    for p in range(starts.size - 1):
+        begin, size = starts[p], starts[p + 1] - starts[p]
+        best[: size + 1] = -np.inf
+        best[0] = 0.0
+        for i in range(size):
+            node = np.int64(0)
+            alone = best[i] + unknown
+            if alone > best[i + 1]:
+                best[i + 1] = alone
+                last[i + 1] = 1
+            for j in range(i, size):
+                key = node << np.int64(CODE_BITS) | np.int64(text[begin + j])
+                slot = find_slot(keys, key)
+                if keys[slot] == -1:
+                    break
+                node = np.int64(nodes[slot])
+                score = best[i] + scores[node]
+                if score > best[j + 1]:
+                    best[j + 1] = score
+                    last[j + 1] = j + 1 - i
+                if parents[node] == 0:
+                    break
+        j = size
+        while j > 0:
+            ends[begin + j - 1] = True
+            j -= last[j]
+    return ends
+
+
+@numba.njit(cache=True, nogil=True)
+def _matches(
+    text: Any, starts: Any, keys: Any, nodes: Any, parents: Any, word: Any, max_length: int
+) -> Any:
+    found = np.full((text.size, max_length), -1, np.int32)
+    for p in range(starts.size - 1):
+        for i in range(starts[p], starts[p + 1]):
+            node = np.int64(0)
+            for j in range(i, min(starts[p + 1], i + max_length)):
+                key = node << np.int64(CODE_BITS) | np.int64(text[j])
+                slot = find_slot(keys, key)
+                if keys[slot] == -1:
+                    break
+                node = np.int64(nodes[slot])
+                found[i, j - i] = word[node]
+                if parents[node] == 0:
+                    break
+    return found
+
+
+@dataclass(frozen=True)
+class WordTrie:
+    """Words with scores (log weights), ready to segment.
+
+    keys    (slots,) int64: node << 21 | code point, -1 where free
+    nodes   (slots,) int32: the node that key leads to
+    parents (nodes,) uint8: 1 where a longer word goes on
+    scores  (nodes,) float64: of the word that ends at the node, -inf for none
+    word    (nodes,) int32: number of that word, -1 for none
+    """
+
+    keys: NDArray[np.int64]
+    nodes: NDArray[np.int32]
+    parents: NDArray[np.uint8]
+    scores: NDArray[np.float64]
+    word: NDArray[np.int32]
+    unknown: float
+    workers: int = 1
+
+    @staticmethod
+    def of(words: list[str], scores: NDArray[np.float64], workers: int | None = None) -> WordTrie:
+        """Build from words and their scores (words,)."""
+        letters = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), "<u4")
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        keys = np.full(1 << int(np.ceil(np.log2(4 * len(letters) + 16))), -1, np.int64)
+        nodes = np.zeros(keys.size, np.int32)
+        parents = np.zeros(len(letters) + 1, np.uint8)
+        last = _grow(letters, starts, keys, nodes, parents)
+        by_node = np.full(len(letters) + 1, -np.inf)
+        by_node[last] = scores
+        number = np.full(len(letters) + 1, -1, np.int32)
+        number[last] = np.arange(len(words), dtype=np.int32)
+        unknown = float(scores.min(initial=0.0)) - UNKNOWN_COST
+        return WordTrie(keys, nodes, parents, by_node, number, unknown, workers or usable_workers())
+
+    def matches(
+        self, code_points: NDArray[np.uint32], starts: NDArray[np.int64], max_length: int
+    ) -> NDArray[np.int32]:
+        """Number of the word of length l + 1 at every place, or -1: (characters, max_length)."""
+        trie = (self.keys, self.nodes, self.parents, self.word)
+        return np.asarray(_matches(code_points, starts, *trie, max_length))
+
+    def cut(
+        self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Word ends (characters,) of the best segmentation of every piece."""
+
+        def job(text: NDArray[np.uint32], inner: NDArray[np.int64]) -> NDArray[np.bool_]:
+            trie = (self.keys, self.nodes, self.parents, self.scores, self.unknown)
+            return np.asarray(_viterbi(text, inner, *trie))
+
+        return in_parallel(job, code_points, starts, self.workers)
+
+
+def usable_workers() -> int:
+    """Threads worth starting: the processors this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_parallel(
+    job: Cut, code_points: NDArray[np.uint32], starts: NDArray[np.int64], workers: int
+) -> NDArray[np.bool_]:
+    """Apply a compiled `job` (it frees the interpreter lock) to blocks of whole pieces."""
+    size = len(code_points)
+    if workers == 1 or size < PARALLEL_CHARACTERS:
+        return job(code_points, starts)
+    edges = np.searchsorted(starts, np.linspace(0, size, 4 * workers + 1))
+    edges = np.unique(np.append(edges, len(starts) - 1))
+    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    with ThreadPoolExecutor(workers) as pool:
+        parts = pool.map(
+            lambda span: job(
+                code_points[starts[span[0]] : starts[span[1]]],
+                starts[span[0] : span[1] + 1] - starts[span[0]],
+            ),
+            spans,
+        )
+        return np.concatenate(list(parts))
+
+
+def cut_chunk(chunk: Chunk, cut: Cut) -> NDArray[np.bool_]:
+    """Word ends (characters,) of a chunk: those of `cut` in free pieces, the end of every other."""
+    inside = np.repeat(chunk.free, np.diff(chunk.starts))
+    return spread_ends(chunk, cut(*chunk.segmentable()), inside)
+
+
+def spread_ends(
+    chunk: Chunk, free_ends: NDArray[np.bool_], inside: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Word ends of the whole chunk from those of its free pieces."""
+    if inside is None:
+        inside = np.repeat(chunk.free, np.diff(chunk.starts))
+    ends = np.zeros(len(chunk.code_points), np.bool_)
+    ends[chunk.starts[1:] - 1] = True
+    ends[inside] = free_ends
+    return ends
+
+
+def cut_corpus(corpus: Corpus, cut: Cut) -> Iterator[tuple[Chunk, NDArray[np.bool_]]]:
+    """Segment a stream chunk by chunk; a piece that crosses a chunk border is cut as one.
+
+    What is near the open end of a chunk waits for the next one: words there could still change.
+    """
+    held: Chunk | None = None
+    for chunk in corpus.chunks():
+        if held is not None:
+            before, after = held, chunk
+            if chunk.continues:
+                yield_now, rest = _settled(before, cut)
+                if yield_now is not None:
+                    yield yield_now
+                after = concatenate([rest, chunk])
+            else:
+                yield before, cut_chunk(before, cut)
+            held = after
+        else:
+            held = chunk
+    if held is not None:
+        yield held, cut_chunk(held, cut)
+
+
+def _settled(
+    chunk: Chunk, cut: Cut
+) -> tuple[tuple[Chunk, NDArray[np.bool_]] | None, Chunk]:
+    """Split a chunk whose last piece goes on: the segmented part that is sure, and the rest."""
+    ends = cut_chunk(chunk, cut)
+    limit = max(len(ends) - SAFE_TAIL, int(chunk.starts[-2]))
+    sure = np.flatnonzero(ends[:limit])
+    if not len(sure):
+        return None, chunk
+    border = int(sure[-1]) + 1
+    first, rest = split_at(chunk, border)
+    return (first, ends[:border]), rest
+
+
+def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
+    """Two chunks, the second beginning at character `border` > 0 (perhaps inside a piece)."""
+    piece = int(np.searchsorted(chunk.starts, border, side="right")) - 1
+    inside = border > chunk.starts[piece]
+    gold = chunk.gold
+    first = replace(
+        chunk,
+        code_points=chunk.code_points[:border],
+        starts=np.append(chunk.starts[: piece + inside], border),
+        free=chunk.free[: piece + inside],
+        line_ends=chunk.line_ends[chunk.line_ends <= border],
+        gold=None if gold is None else gold[:border],
+    )
+    rest = replace(
+        chunk,
+        code_points=chunk.code_points[border:],
+        starts=np.append(border, chunk.starts[piece + 1 :]) - border,
+        free=chunk.free[piece:],
+        line_ends=chunk.line_ends[chunk.line_ends > border] - border,
+        gold=None if gold is None else gold[border:],
+        continues=False,
+    )
+    return first, rest
