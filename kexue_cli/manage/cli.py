@@ -1,8 +1,9 @@
 """Entry of `kexue`: finds the sub-command, imports that one only, shows errors in one line.
 
-A sub-command is a module with NAME, HELP, add_arguments(parser) and run(args) -> int. Those of this
-package lie in `kexue_cli/manage/commands/`; a task adds its own as
-`kexue_cli/tasks/<task>/command.py`. None of them imports torch, NumPy or pandas before it runs.
+A sub-command is a module with NAME, HELP, add_arguments(parser) and run(args) -> int; WORDS names
+the argument that collects words, if there is one. Those of this package lie in
+`kexue_cli/manage/commands/`; a task adds its own as `kexue_cli/tasks/<task>/command.py`. None of
+them imports torch, NumPy or pandas before it runs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = arguments[0] if arguments else ""
     modules = [own_command(wanted)] if wanted in OWN_COMMANDS else all_commands()
     parser = make_parser(modules)
-    args = parser.parse_args(arguments)
+    args, more = parser.parse_known_args(arguments)
+    take_later_words(parser, args, more)
     if not hasattr(args, "run"):
         parser.print_help()
         return 0
@@ -82,8 +84,23 @@ def make_parser(modules: Sequence[ModuleType]) -> argparse.ArgumentParser:
         sub = commands.add_parser(module.NAME, help=module.HELP, description=module.__doc__)
         sub.formatter_class = argparse.RawDescriptionHelpFormatter
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, words_go_to=getattr(module, "WORDS", None))
     return parser
+
+
+def take_later_words(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, more: list[str]
+) -> None:
+    """Words that stand after an option belong to the command too: kexue runs --limit 3 task=em.
+
+    argparse itself only takes them all in one place.
+    """
+    if not more:
+        return
+    place = getattr(args, "words_go_to", None)
+    if place is None or any(word.startswith("-") for word in more):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    setattr(args, place, [*getattr(args, place), *more])
 
 
 if __name__ == "__main__":

@@ -156,7 +156,9 @@ def process_start_ticks(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *numbers = stat.rpartition(")")[2].split()
+    # A zombie has ended; only its parent has not asked how.
+    return None if state == "Z" else int(numbers[18])
 
 
 def is_alive(process: dict[str, Any]) -> bool:

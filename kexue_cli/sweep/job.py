@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +55,16 @@ def run_job(directory: Path, number: int, parallel: int, parent: int) -> str:
         # A worker sees the terminal's Ctrl-C too; the sweep itself passes it on by the stop file.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with share_of_machine(directory, parallel) as environment:
-        return _run(plan, number, environment)
+        return run_process(plan, number, environment, lambda: stop_requested(directory))
 
 
-def _run(plan: plans.Plan, number: int, environment: dict[str, str]) -> str:
+def run_process(
+    plan: plans.Plan, number: int, environment: dict[str, str], should_stop: Callable[[], bool]
+) -> str:
+    """Run one job in its own process and record how it went; returns its status.
+
+    `should_stop` is asked several times a second; once it says yes, the job is told to end.
+    """
     run_directory = plan.run_directory(number)
     words = _words(plan, number)
     log_path = plan.directory / "logs" / f"{number}.log"
@@ -75,10 +81,10 @@ def _run(plan: plans.Plan, number: int, environment: dict[str, str]) -> str:
     write_json(report_path, report)
     begun = time.monotonic()
     with log_path.open("ab") as log:
-        code = _wait(plan.directory, words, environment, log)
+        code = _wait(words, environment, log, should_stop)
     record = RunDirectory(run_directory).read_json("run.json")
     status = "done" if code == 0 and record.get("status") == "done" else "failed"
-    if record.get("status") == "interrupted" or (code != 0 and stop_requested(plan.directory)):
+    if record.get("status") == "interrupted" or (code != 0 and should_stop()):
         status = "interrupted"
     report |= {
         "status": status,
@@ -119,7 +125,10 @@ def _set_aside(run_directory: Path) -> None:
 
 
 def _wait(
-    directory: Path, words: Sequence[str], environment: dict[str, str], log: IO[bytes]
+    words: Sequence[str],
+    environment: dict[str, str],
+    log: IO[bytes],
+    should_stop: Callable[[], bool],
 ) -> int:
     """Start the process and wait for it; a stop request is passed on once, as SIGTERM."""
     # A session of its own: the terminal's Ctrl-C must reach it once, through us, not twice.
@@ -134,7 +143,7 @@ def _wait(
     told = False
     try:
         while (code := process.poll()) is None:
-            if not told and stop_requested(directory):
+            if not told and should_stop():
                 process.send_signal(signal.SIGTERM)
                 told = True
             time.sleep(POLL_SECONDS)

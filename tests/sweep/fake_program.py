@@ -1,11 +1,13 @@
 """Stands in for `python -m kexue_cli` in sweeps: takes the same words, needs no torch.
 
 `limit.rows` says how it behaves: 1 works, 2 leaves by sys.exit, 3 crashes, 4 waits for SIGTERM and
-has a checkpoint then, 5 dies by SIGKILL. Words are appended to the file that FAKE_JOURNAL names.
+has a checkpoint then, 5 dies by SIGKILL. `optim.lr` decides the score: 0.001 is best; far from it
+and with `limit.steps` the program never ends by itself. Every call is a line in FAKE_JOURNAL.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -33,13 +35,28 @@ def main() -> None:
         sys.exit(3)
     if behaviour == 5:
         os.kill(os.getpid(), signal.SIGKILL)
+    value = 0.5 + seed / 10
+    if "optim.lr" in settings:
+        value = 1 - (math.log10(float(settings["optim.lr"])) + 3) ** 2
+    if value < -1 and "limit.steps" in settings:
+        be_hopeless(path)
     if behaviour == 4:
         wait_for_a_signal(path, seed)
     status = "failed" if behaviour == 3 else "done"
     rows = {key: value for key, value in settings.items() if key == "model.dropout"}
-    write_run(path, status=status, seed=seed, value=0.5 + seed / 10, settings=rows)
+    write_run(path, status=status, seed=seed, value=value, settings=rows)
     if behaviour == 3:
         raise ZeroDivisionError(f"seed {seed} divides by zero")
+
+
+def be_hopeless(path: Path) -> None:
+    """Log bad numbers, one every 50 ms, until somebody ends it."""
+    write_run(path, status="running", process=this_process())
+    with (path / "metrics.jsonl").open("w") as log:
+        for step in range(1200):
+            log.write(f'{{"step": {step}, "split": "valid", "macro_f1": -9.0}}\n')
+            log.flush()
+            time.sleep(0.05)
 
 
 def wait_for_a_signal(path: Path, seed: int) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "blend"
 HELP = "average probabilities of runs or folds, score and write one submission"
+WORDS = "names"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from kexue_cli.manage.store import Run, resolve
 
 NAME = "compare"
 HELP = "put runs side by side: settings that differ, metrics with mean ± sd over seeds"
+WORDS = "names"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from kexue_cli.paths import data_dir
 
 NAME = "data"
 HELP = "list, check, fetch and prepare data sets"
+WORDS = "names"
 # A terminal has no room for licence and origin; `check` and the other formats give them.
 TABLE_COLUMNS = ("name", "tasks", "state", "fetch", "what")
 

@@ -21,6 +21,7 @@ from kexue_cli.manage.store import Run, find_runs
 
 NAME = "leaderboard"
 HELP = "rank settings by their primary metric, published values beside them"
+WORDS = "conditions"
 
 Board = tuple[str, str, str, str, str]  # task, data, split, metric, better direction
 

@@ -22,6 +22,7 @@ from kexue_cli.manage.store import Run, find_runs, is_sweep, resolve
 
 NAME = "rm"
 HELP = "delete runs or sweeps, by name or by condition"
+WORDS = "names"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from kexue_cli.manage.store import Run, find_runs
 
 NAME = "runs"
 HELP = "list runs: filter, sort, choose columns"
+WORDS = "conditions"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
