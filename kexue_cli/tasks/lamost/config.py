@@ -14,7 +14,7 @@ from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
 class Sampling(Enum):
     """How the rows of a training batch are chosen."""
 
-    auto = "auto"  # fixed where task.class_shares names the classes of the data, else natural
+    auto = "auto"  # fixed for the contest's four classes or if shares are given, else natural
     fixed = "fixed"  # task.class_shares of each batch, drawn with replacement
     balanced = "balanced"  # every class equally often, with replacement
     natural = "natural"  # every row once in each pass
@@ -58,14 +58,12 @@ class LamostTask(TaskConfig):
     _target_: str = "kexue_cli.tasks.lamost.task.LamostTask"
     batch_size: int = 160
     sampling: Sampling = Sampling.auto
-    class_shares: dict[str, float] = field(
-        default_factory=lambda: {"star": 0.8, "unknown": 0.1, "galaxy": 0.05, "qso": 0.05}
-    )
+    class_shares: list[float] | None = None  # in the order of the classes; null: the post's four
     cross_entropy: StageConfig = field(default_factory=lambda: StageConfig(steps=250))
     soft_f1: StageConfig = field(default_factory=lambda: StageConfig(steps=50, lr=1e-4))
     evaluate_every: int = 50  # optimiser steps
     label_smoothing: float = 0.0  # of the cross-entropy
-    class_weights: dict[str, float] | None = None  # of the cross-entropy
+    class_weights: list[float] | None = None  # of the cross-entropy, in the order of the classes
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     official_classes: list[str] | None = None  # a challenge's F1 is the mean over these
     submission_header: bool = False
@@ -153,8 +151,9 @@ def _check_task(cfg: Any) -> None:
             raise ConfigError(f"task.{stage}", "steps must be 0 or more and lr above 0")
     if task.cross_entropy.steps + task.soft_f1.steps == 0:
         raise ConfigError("task.cross_entropy.steps", "both stages have 0 steps: nothing to train")
-    if min(task.class_shares.values()) < 0 or sum(task.class_shares.values()) <= 0:
-        raise ConfigError("task.class_shares", f"shares of 0 or more, found {task.class_shares}")
+    for key in ("class_shares", "class_weights"):
+        if task[key] is not None and (min(task[key], default=0) < 0 or sum(task[key]) <= 0):
+            raise ConfigError(f"task.{key}", f"numbers of 0 or more, found {list(task[key])}")
     if task.soft_f1.steps and cfg.optim.get("accumulate", 1) > 1:
         raise ConfigError(
             "optim.accumulate",

@@ -181,7 +181,14 @@ class _Plan:
         return torch.empty(batch, self.positions, self.channels)
 
     def _forward(
-        self, packed: Tensor, flux: Tensor, begin: int, end: int, records: int, keep: bool, features: Tensor
+        self,
+        packed: Tensor,
+        flux: Tensor,
+        begin: int,
+        end: int,
+        records: int,
+        keep: bool,
+        features: Tensor,
     ) -> None:
         self._library.trunk_forward(
             self.handle,

@@ -6,7 +6,7 @@ agree on the whole batch and each take their part of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,14 +84,14 @@ def make_sampler(
     kind: str,
     labels: Rows,
     class_names: Sequence[str],
-    class_shares: Mapping[str, float],
+    class_shares: Sequence[float],
     batch_size: int,
     seed: int,
 ) -> Sampler:
     """The sampler `kind` ("fixed", "balanced" or "natural") for these labels.
 
     Raises:
-        ConfigError: `class_shares` does not name the classes of the data.
+        ConfigError: not one share for each class.
         UserError: a class has no training row to draw.
     """
     if kind == "natural":
@@ -104,14 +104,13 @@ def make_sampler(
         )
     if kind == "balanced":
         return Balanced(labels, len(class_names), batch_size, seed)
-    if set(class_shares) != set(class_names):
+    if len(class_shares) != len(class_names):
         raise ConfigError(
             "task.class_shares",
-            f"names {', '.join(class_shares)}; the classes are {', '.join(class_names)}. "
-            "Name each of them, or use task.sampling=natural or balanced",
+            f"has {len(class_shares)} numbers; the classes are {', '.join(class_names)}. "
+            "Give one for each, in this order, or use task.sampling=natural or balanced",
         )
-    shares = [class_shares[name] for name in class_names]
-    return FixedCounts(labels, counts_of_batch(batch_size, shares), seed)
+    return FixedCounts(labels, counts_of_batch(batch_size, class_shares), seed)
 
 
 def counts_of_batch(batch_size: int, shares: Sequence[float]) -> list[int]:

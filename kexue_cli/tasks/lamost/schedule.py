@@ -25,6 +25,7 @@ from kexue_cli.train.stage import Loss, Stage
 
 STAGE_1 = "cross_entropy"  # also the name of the checkpoint with the best weights of this stage
 STAGE_2 = "soft_f1"
+POST_SHARES = {"star": 0.8, "unknown": 0.1, "galaxy": 0.05, "qso": 0.05}
 CACHED_BYTES = 2**30  # normalised training spectra are kept in memory up to this size
 
 
@@ -65,8 +66,7 @@ def _losses(
 ) -> dict[str, Callable[[nn.Module, Batch], Loss]]:
     weights = None
     if options.class_weights is not None:
-        given = options.class_weights
-        weights = torch.tensor([given.get(name, 1.0) for name in data.class_names])
+        weights = torch.tensor(options.class_weights)
     return {
         STAGE_1: CrossEntropy(options.label_smoothing, weights),
         STAGE_2: SoftF1(ctx.ranks),
@@ -112,12 +112,13 @@ def _batches(
 def _sampler(
     labels: Rows, options: LamostTask, batch_size: int, data: LamostData, seed: int
 ) -> Sampler:
-    kind = options.sampling.name
-    if kind == "auto":
-        kind = "fixed" if set(options.class_shares) == set(data.class_names) else "natural"
-    return make_sampler(
-        kind, labels, data.class_names, options.class_shares, batch_size, seed
-    )
+    kind, shares = options.sampling.name, options.class_shares
+    if shares is None:
+        shares = list(POST_SHARES.values())
+        if tuple(data.class_names) != tuple(POST_SHARES) and kind == "auto":
+            kind = "natural"
+    kind = "fixed" if kind == "auto" else kind
+    return make_sampler(kind, labels, data.class_names, shares, batch_size, seed)
 
 
 def _reader(train: Split) -> Callable[[Rows], NDArray[np.float32]]:

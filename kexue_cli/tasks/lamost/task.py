@@ -177,14 +177,12 @@ class LamostTask(Task):
         return tuple(state["task"]["class_names"])
 
     def _check_classes(self) -> None:
-        names = set(self.data.class_names)
-        for key in ("class_weights", "official_classes"):
-            given = self.cfg.task[key]
-            if given is not None and not set(given) <= names:
-                raise ConfigError(
-                    f"task.{key}",
-                    f"names {', '.join(given)}; the classes are {', '.join(self.data.class_names)}",
-                )
+        task, names = self.cfg.task, ", ".join(self.data.class_names)
+        for name in task.official_classes or []:
+            if name not in self.data.class_names:
+                raise ConfigError("task.official_classes", f"{name!r} is none of {names}")
+        if task.class_weights is not None and len(task.class_weights) != self.data.n_classes:
+            raise ConfigError("task.class_weights", f"one number for each of {names} is needed")
 
     def _make_model(self, ctx: Context) -> SpectrumClassifier:
         options = OmegaConf.to_container(self.cfg.model, enum_to_str=True)

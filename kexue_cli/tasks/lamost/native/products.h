@@ -108,12 +108,13 @@ void convolve(const typename T::Element* x, int length, int channels, int taps, 
   const int units = channels / T::kPack;
   const int32_t* rows = reinterpret_cast<const int32_t*>(x);
   const int pieces = (length + kPositions - 1) / kPositions;
-  for (int i = 0, begin = 0; i < pieces; ++i) {  // pieces of equal size: 20 positions are 10 + 10, not 12 + 8
-    const int end = length * (i + 1) / pieces;
-    convolve_any<T, V>(end - begin, std::make_integer_sequence<int, kPositions>{}, rows + ptrdiff_t(begin) * units,
-                       units, taps, dilation * units, w, start, finish);
-    finish.advance(end - begin);
-    begin = end;
+  const int size = length / pieces, larger = length % pieces;
+  for (int i = 0; i < pieces; ++i) {  // pieces of about equal size: 20 positions are 10 + 10, not 12 + 8
+    const int positions = size + (i < larger);
+    convolve_any<T, V>(positions, std::make_integer_sequence<int, kPositions>{}, rows, units, taps, dilation * units, w,
+                       start, finish);
+    rows += ptrdiff_t(positions) * units;
+    finish.advance(positions);
   }
 }
 
