@@ -134,9 +134,7 @@ class Best:
         self._model = BigramLexicon.from_state(state)
 
 
-def one_sweep(
-    lattice: Lattice, ends: NDArray[np.bool_], settings: Settings, seed: int
-) -> float:
+def one_sweep(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings, seed: int) -> float:
     """Sample every piece once, in random order; changes `ends` and returns the log weight.
 
     All counts are made anew from `ends`, so a run can go on from any sweep.

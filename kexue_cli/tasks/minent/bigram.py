@@ -218,7 +218,15 @@ def _unigram(ids: Any, i: Any, length: Any, b: Any, spelled: Any, s: Any) -> flo
 
 @numba.njit(cache=True, nogil=True)
 def _choose_back(
-    ids: Any, begin: Any, size: Any, b: Any, spelled: Any, s: Any, hard: bool, weight: Any, ends: Any
+    ids: Any,
+    begin: Any,
+    size: Any,
+    b: Any,
+    spelled: Any,
+    s: Any,
+    hard: bool,
+    weight: Any,
+    ends: Any,
 ) -> None:
     """Write the word ends of a piece: sampled from its posterior, or the best ones."""
     share = np.empty(ids.shape[1] + 1)

@@ -137,9 +137,7 @@ def _tokens(
     return first, last - first + 1, np.where(last - first <= reach, ids, -1)
 
 
-def learn_lexicon(
-    lattice: Lattice, ends: NDArray[np.bool_], settings: Settings
-) -> BigramLexicon:
+def learn_lexicon(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings) -> BigramLexicon:
     """Words and bigrams of a segmentation (characters,) of the lattice's text."""
     first, lengths, ids = _tokens(lattice, ends)
     number: dict[str, int] = {}

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from kexue_cli.config import DataConfig, ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.minent.config_counts import COUNT_SCHEMAS
 
 ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
+RANGES = (
+    ("exponent", 0.0, 10.0),
+    ("iterations", 1, 10_000),
+    ("max_length", 1, 255),
+    ("max_characters", 1, 10**12),
+    ("sweeps", 1, 10**6),
+    ("average", 1, 10**6),
+    ("penalty", 0.0, 100.0),
+    ("discount", 0.0, 0.999),
+    ("word_discount", 0.0, 0.999),
+    ("strength", 1e-6, 1e6),
+    ("word_strength", 1e-6, 1e6),
+)
 
 
 @dataclass
@@ -17,8 +32,8 @@ class MinentTask(TaskConfig):
 
     name: str = "minent"
     _target_: str = "kexue_cli.tasks.minent.task.MinentTask"
-    max_train_characters: int | None = 20_000_000
-    """The lexicon is learned on about so many characters from the start; null: on all."""
+    max_table_characters: int = 20_000_000
+    """Above so many characters the segmented text is in segmented.txt alone, in no table."""
     exclude: str | None = None
     """Known words to leave out of new_words.csv: a file with one word a line, or `jieba`."""
 
@@ -38,7 +53,7 @@ class TextData(DataConfig):
     keep_digits: bool | None = None
     """Runs of Latin letters / digits are one token; null: as the alphabet says."""
     spaces: str = "cut"
-    """`cut`: whitespace ends words; `strip`: it is deleted; `gold`: deleted, and used for scoring."""
+    """`cut`: whitespace ends words; `strip`: it is deleted; `gold`: deleted, then scored against."""
     sentence_ends: bool = True
     """A line end is a known word end."""
     separators: str = ""
@@ -69,10 +84,78 @@ class PydocData(SpacedData):
     name: str = "pydoc"
 
 
-SCHEMAS = {
+@dataclass
+class UnigramMdlModel(ModelConfig):
+    """Penalised unigram EM."""
+
+    name: str = "unigram_mdl"
+    task: str = "minent"
+    _target_: str = "kexue_cli.tasks.minent.unigram_mdl.UnigramMdl"
+    exponent: float | None = None
+    """Of the length penalty exp(-len^exponent); null: by two-part description length."""
+    iterations: int = 10
+    max_length: int | None = None
+    """Longest word in characters; null: 8 for Han text, 14 for others."""
+    max_characters: int | None = 20_000_000
+    """Learn from about so many characters at the start of the text; null: from all."""
+
+
+@dataclass
+class BestModel(UnigramMdlModel):
+    """Penalised unigram EM, then a Bayesian word bigram by blocked Gibbs sampling."""
+
+    name: str = "best"
+    _target_: str = "kexue_cli.tasks.minent.best.Best"
+    sweeps: int = 40
+    average: int = 20
+    """The cuts that most of so many last sweeps have are the result."""
+    penalty: float = 0.2
+    """Share of the length penalty that stays in the bigram model."""
+    discount: float = 0.8
+    strength: float = 1.0
+    word_discount: float = 0.5
+    word_strength: float = 1.0
+
+
+@dataclass
+class LexiconModel(ModelConfig):
+    """A given lexicon; nothing is learned."""
+
+    name: str = "lexicon"
+    task: str = "minent"
+    _target_: str = "kexue_cli.tasks.minent.lexicon_file.LexiconFile"
+    path: str | None = None
+    """Lines of `word count`, as lexicon.txt of a run or jieba's dictionary."""
+
+
+SCHEMAS: dict[str, type] = {
     "task/minent": MinentTask,
     "data/text": TextData,
     "data/spaced": SpacedData,
     "data/lines": LinesData,
     "data/pydoc": PydocData,
+    "model/unigram_mdl": UnigramMdlModel,
+    "model/best": BestModel,
+    "model/lexicon": LexiconModel,
+    **COUNT_SCHEMAS,
 }
+
+
+def check(cfg: Any) -> None:
+    """Rules that the types cannot say; raises ConfigError."""
+    data, model = cfg.data, cfg.model
+    for key, known in (("alphabet", ALPHABETS), ("spaces", SPACES)):
+        if data[key] not in known:
+            raise ConfigError(
+                f"data.{key}", f"expected one of {', '.join(known)}, found {data[key]!r}"
+            )
+    if data.gold is not None and data.spaces == "gold":
+        raise ConfigError("data.gold", "the spaces are the gold already; use data=text")
+    if data.name != "pydoc" and not data.path:
+        raise ConfigError("data.path", "expected a file, a folder or a glob; data=pydoc needs none")
+    for key, low, high in RANGES:
+        value = model.get(key)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"model.{key}", f"expected {low:g} to {high:g}, found {value:g}")
+    if model.get("average", 0) > model.get("sweeps", 0):
+        raise ConfigError("model.average", f"expected at most model.sweeps = {model.sweeps}")

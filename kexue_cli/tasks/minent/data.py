@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -277,3 +277,37 @@ def open_corpus(data: object, max_lines: int | None = None) -> Corpus:
         str(getattr(data, "separators", "")),
     )
     return Corpus(source, splitting, max_lines)
+
+
+def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
+    """Word ends (characters of the corpus,) from the segmented file `data.gold`.
+
+    Raises UserError with line and column where its characters are not those of the text.
+    """
+    path = str(getattr(data, "gold", ""))
+    splitting = replace(corpus.splitting, spaces="gold")
+    source = Source(tuple(find_files(path, "data.gold")), corpus.source.encoding)
+    gold = Corpus(source, splitting, corpus.max_lines).read()
+    text = corpus.read()
+    size = min(len(gold.code_points), len(text.code_points))
+    different = np.flatnonzero(gold.code_points[:size] != text.code_points[:size])
+    if not len(different) and len(gold.code_points) == len(text.code_points):
+        assert gold.gold is not None
+        return gold.gold
+    place = int(different[0]) if len(different) else size
+    line, column = _line_and_column(gold, place)
+    found, wanted = (_character(c.code_points, place) for c in (gold, text))
+    raise UserError(
+        f"{path}: line {line}, character {column} (spaces not counted): expected {wanted} as in "
+        f"the text, found {found}; the gold must be the same text with spaces added"
+    )
+
+
+def _line_and_column(chunk: Chunk, place: int) -> tuple[int, int]:
+    """Line and visible character in it, from 1, of a place in the text."""
+    line = int(np.searchsorted(chunk.line_ends, place, side="right"))
+    return line + 1, place - (int(chunk.line_ends[line - 1]) if line else 0) + 1
+
+
+def _character(code_points: NDArray[np.uint32], place: int) -> str:
+    return repr(chr(code_points[place])) if place < len(code_points) else "the end of the file"

@@ -23,9 +23,7 @@ class Method(Protocol):
     def lexicon(self) -> Lexicon:
         """The words found, with their counts."""
 
-    def cut(
-        self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
+    def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of pieces that begin at `starts` (pieces + 1)."""
 
     def training_ends(self) -> NDArray[np.bool_] | None:

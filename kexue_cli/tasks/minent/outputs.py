@@ -64,9 +64,7 @@ def write_lexicon(ctx: Context, table: pd.DataFrame, exclude: str | None) -> Non
         write_new_words(ctx, table, known_words(exclude), exclude)
 
 
-def write_new_words(
-    ctx: Context, table: pd.DataFrame, known: set[str], source: str
-) -> None:
+def write_new_words(ctx: Context, table: pd.DataFrame, known: set[str], source: str) -> None:
     """Words of several characters seen twice or more and not known, by falling gain."""
     long = table["word"].str.len() > 1
     often = table["count"] > 1

@@ -157,9 +157,7 @@ class WordTrie:
         trie = (self.keys, self.nodes, self.parents, self.word)
         return np.asarray(_matches(code_points, starts, *trie, max_length))
 
-    def cut(
-        self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
+    def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of the best segmentation of every piece."""
 
         def job(text: NDArray[np.uint32], inner: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -238,9 +236,7 @@ def cut_corpus(corpus: Corpus, cut: Cut) -> Iterator[tuple[Chunk, NDArray[np.boo
         yield held, cut_chunk(held, cut)
 
 
-def _settled(
-    chunk: Chunk, cut: Cut
-) -> tuple[tuple[Chunk, NDArray[np.bool_]] | None, Chunk]:
+def _settled(chunk: Chunk, cut: Cut) -> tuple[tuple[Chunk, NDArray[np.bool_]] | None, Chunk]:
     """Split a chunk whose last piece goes on: the segmented part that is sure, and the rest."""
     ends = cut_chunk(chunk, cut)
     limit = max(len(ends) - SAFE_TAIL, int(chunk.starts[-2]))

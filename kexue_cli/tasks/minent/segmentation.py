@@ -97,9 +97,7 @@ def _counted(segmented: Segmented, gold: NDArray[np.bool_] | None, tally: Tally)
     tally.words, tally.others = (_table(counter) for counter in counters)
 
 
-def _count(
-    counter: PieceCounter, characters: NDArray[np.uint32], ends: NDArray[np.bool_]
-) -> None:
+def _count(counter: PieceCounter, characters: NDArray[np.uint32], ends: NDArray[np.bool_]) -> None:
     if len(ends):
         counter.add(characters, np.concatenate(([True], ends[:-1])))
 

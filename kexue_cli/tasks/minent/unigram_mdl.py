@@ -49,7 +49,7 @@ def fit_unigram(
 
     Candidates seen less than `min_count` times are left out, single symbols excepted.
     """
-    penalty = -lattice.lengths.astype(np.float64) ** exponent
+    penalty = -(lattice.lengths.astype(np.float64) ** exponent)
     allowed = (lattice.counts >= min_count) | (lattice.lengths == 1)
     probability = allowed / allowed.sum()
     single = np.flatnonzero(lattice.lengths == 1)
@@ -176,9 +176,7 @@ class UnigramMdl:
         """Viterbi segmentation of the text learned from."""
         return self._ends
 
-    def cut(
-        self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
+    def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Viterbi segmentation with the learned words."""
         if self._trie is None:
             self._trie = WordTrie.of(self._words.words, self._scores)
@@ -199,9 +197,7 @@ class UnigramMdl:
         self._trie = None
 
 
-def find_trial(
-    ctx: Context, lattice: Lattice, exponent: float | None, iterations: int
-) -> Trial:
+def find_trial(ctx: Context, lattice: Lattice, exponent: float | None, iterations: int) -> Trial:
     """The trial with the given or the chosen exponent; logged and said."""
     number = 0
 

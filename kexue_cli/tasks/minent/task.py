@@ -1,0 +1,152 @@
+"""Task minent in the runner: corpus, method, one pass of segmentation, files, pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from kexue_cli.config import Mode, build
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.run.context import Context
+from kexue_cli.submission import Submission
+from kexue_cli.tasks.base import Metric, Predictions, Task
+from kexue_cli.tasks.minent import outputs
+from kexue_cli.tasks.minent.data import Chunk, Corpus, open_corpus, read_gold
+from kexue_cli.tasks.minent.method import Method
+from kexue_cli.tasks.minent.segment import cut_chunk, cut_corpus, spread_ends
+from kexue_cli.tasks.minent.segmentation import Segmented, Tally, tally_and_write
+
+SEGMENTED = "segmented.txt"
+
+
+class MinentTask(Task):
+    """Words from text without spaces: `model` learns and cuts, the task counts and writes."""
+
+    modes = ("train", "evaluate", "predict")
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        self.method: Method = build(cfg.model, "model")
+        with_gold = cfg.data.spaces == "gold" or cfg.data.gold is not None
+        self.primary = (
+            Metric("token_f1", "max", "test")
+            if with_gold
+            else Metric("two_part_bits_per_character", "min", "test")
+        )
+        self.corpus: Corpus
+        self.gold: NDArray[np.bool_] | None = None
+        self.first: Chunk  # the beginning of the text, for samples of the result
+        self.tally: Tally | None = None
+
+    def prepare(self, ctx: Context) -> None:
+        """Open the corpus, read its beginning, check the gold."""
+        if (
+            ctx.cfg.mode is Mode.predict
+            and ctx.cfg.checkpoint is None
+            and not self._needs_nothing()
+        ):
+            raise ConfigError(
+                "checkpoint", "mode=predict needs a run's folder: checkpoint=<run dir>"
+            )
+        self.corpus = open_corpus(self.cfg.data, self.cfg.limit.rows)
+        self.first = next(self.corpus.chunks(), None) or self.corpus.read()
+        if not len(self.first.code_points):
+            self.corpus.read()  # raises: nothing to segment
+        ctx.fingerprint(self.first.code_points, self.first.starts)
+        if self.cfg.data.gold is not None:
+            self.gold = read_gold(self.cfg.data, self.corpus)
+        ctx.console.say(self.corpus.splitting.describe())
+
+    def _needs_nothing(self) -> bool:
+        return bool(self.cfg.model.name == "lexicon")
+
+    def fit(self, ctx: Context) -> None:
+        """Learn, unless the run that goes on had learned already."""
+        done = (ctx.resume or {}).get("task")
+        if done:
+            self.method.load_state_dict(done)
+            return
+        self.method.fit(ctx, self.corpus)
+        ctx.save_checkpoint({"task": self.method.state_dict()})
+
+    def splits(self) -> tuple[str, ...]:
+        """The text itself: learning sees no gold, so it is its own test set."""
+        return ("test",)
+
+    def evaluate(self, ctx: Context, split: str) -> dict[str, float]:
+        """Entropies, description length, coverage; with gold, word, boundary and lexicon scores."""
+        return self._segmented(ctx).metrics()
+
+    def predict(self, ctx: Context) -> Predictions | None:
+        """One row a line of text; the files of the run."""
+        tally = self._segmented(ctx)
+        if ctx.cfg.mode is Mode.train:
+            self._write_lexicon(ctx, tally)
+        characters = int(tally.characters.sum())
+        if characters > self.cfg.task.max_table_characters:
+            ctx.console.say(
+                f"{characters:,} characters: no predictions.csv and submission.csv above "
+                f"task.max_table_characters; the segmented text is {SEGMENTED}"
+            )
+            return None
+        text = (ctx.directory.path / SEGMENTED).read_text(encoding="utf-8")
+        lines = text.split("\n")
+        lines = [line.rstrip(" ") for line in (lines[:-1] if text.endswith("\n") else lines)]
+        return Predictions(np.arange(len(lines)), lines)
+
+    def submission(self, predictions: Predictions) -> Submission:
+        """`id,text`: the line number from 0 and the segmented line."""
+        return Submission({"id": predictions.ids, "text": predictions.prediction})
+
+    def _segmented(self, ctx: Context) -> Tally:
+        """Cut the whole corpus once; the result is kept."""
+        if self.tally is None:
+            self.tally = tally_and_write(
+                self._watched(ctx, self._cut(ctx)), self.gold, ctx.directory.path / SEGMENTED
+            )
+        return self.tally
+
+    def _cut(self, ctx: Context) -> Segmented:
+        """The method's own segmentation of what it learned from, else its cut of the stream."""
+        ends = self.method.training_ends() if ctx.cfg.mode is Mode.train else None
+        if ends is None:
+            return cut_corpus(self.corpus, self.method.cut)
+        whole = self.corpus.read()
+        if len(ends) != int(np.diff(whole.starts)[whole.free].sum()):
+            return cut_corpus(self.corpus, self.method.cut)
+        return iter([(whole, spread_ends(whole, ends))])
+
+    def _watched(self, ctx: Context, stream: Segmented) -> Segmented:
+        with ctx.console.progress(None, "segmenting", "characters") as bar:
+            for chunk, ends in stream:
+                ctx.stop.raise_if_requested()
+                yield chunk, ends
+                bar.advance(len(ends))
+
+    def _sample(self) -> tuple[Chunk, NDArray[np.bool_]]:
+        return self.first, cut_chunk(self.first, self.method.cut)
+
+    def _write_lexicon(self, ctx: Context, tally: Tally) -> None:
+        table = outputs.lexicon_table(tally, *self._sample())
+        outputs.write_lexicon(ctx, table, self.cfg.task.exclude)
+        outputs.explain_nothing(ctx, tally)
+        ctx.directory.write_text("before_after.txt", outputs.page(*self._sample()))
+
+    def plots(self, ctx: Context) -> None:
+        """Curve of description length, lengths and frequencies of words, the best of each length."""
+        from kexue_cli.tasks.minent import plots
+
+        plots.draw(ctx, self._segmented(ctx))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The method's state."""
+        return self.method.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a method's state; raises UserError for a run that has not finished."""
+        if not state:
+            raise UserError("that run has not finished learning: go on with resume=<its folder>")
+        self.method.load_state_dict(state)
