@@ -7,7 +7,10 @@ in blocks for its kernels. Activations stay in float32 outside the products.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,38 +34,39 @@ class StreamedLinear(nn.Module):
 
     def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
         super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale)
-        self.register_buffer("bias", bias)
-        self.weight: Tensor
-        self.scale: Tensor | None
-        self.bias: Tensor | None
-        self.has_kernel = find_spec("numba") is not None and weight.device.type == "cpu"
+        self.weight, self.scale, self.bias = weight, scale, bias
+        self.kernel = self._kernel()
+
+    def _kernel(self) -> Callable[[Any, Any], None] | None:
+        """The function of (input, output) arrays that multiplies one row, if numba is there."""
+        if find_spec("numba") is None or self.weight.device.type != "cpu":
+            return None
+        from kexue_cli.tasks.gpt2 import matvec
+
+        zeros = torch.zeros(self.weight.shape[0])
+        bias = (zeros if self.bias is None else self.bias).numpy()
+        if self.scale is not None:
+            if self.weight.shape[1] > matvec.LONGEST_INT8_ROW:
+                return None
+            scale = self.scale.numpy()
+            return partial(matvec.int8_product, self.weight.numpy(), scale, bias)
+        if self.weight.dtype == torch.bfloat16:
+            bits = self.weight.view(torch.uint16).numpy()
+            return partial(matvec.bfloat16_product, bits, bias)
+        return partial(matvec.float32_product, self.weight.numpy(), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out), float32."""
-        if self.has_kernel and x.numel() == x.shape[-1]:
-            y = self._one_row(x.reshape(-1)).view(*x.shape[:-1], -1)
-            return y if self.bias is None else y + self.bias
+        if self.kernel is not None and x.numel() == x.shape[-1]:
+            output = torch.empty(*x.shape[:-1], self.weight.shape[0])
+            self.kernel(x.reshape(-1).numpy(), output.view(-1).numpy())
+            return output
         if self.scale is not None:
             return F.linear(x, self.weight.float() * self.scale[:, None], self.bias)
         if self.weight.dtype != torch.float32:
             y = F.linear(x.to(self.weight.dtype), self.weight).float()
             return y if self.bias is None else y + self.bias
         return F.linear(x, self.weight, self.bias)
-
-    def _one_row(self, x: Tensor) -> Tensor:
-        from kexue_cli.tasks.gpt2 import matvec
-
-        output = torch.empty(self.weight.shape[0])
-        arrays = x.contiguous().numpy(), output.numpy()
-        if self.scale is not None:
-            matvec.int8_product(self.weight.numpy(), self.scale.numpy(), *arrays)
-        elif self.weight.dtype == torch.bfloat16:
-            matvec.bfloat16_product(self.weight.view(torch.uint16).numpy(), *arrays)
-        else:
-            matvec.float32_product(self.weight.numpy(), *arrays)
-        return output
 
 
 class PackedLinear(nn.Module):
@@ -87,10 +91,7 @@ class Lookup(nn.Module):
 
     def __init__(self, weight: Tensor, scale: Tensor | None) -> None:
         super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale)
-        self.weight: Tensor
-        self.scale: Tensor | None
+        self.weight, self.scale = weight, scale
 
     def forward(self, indices: Tensor) -> Tensor:
         """(…) to (…, width)."""
