@@ -33,8 +33,8 @@ def test_every_launcher_runs_every_job_and_keeps_a_failure_to_itself(
     if not installed(module):
         pytest.skip(f"{module} is not installed")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "kexue_cli", "-m", "task=lamost", "data=tianchi", "seed=0,1"]
-    command += [f"data.root={tmp_path}/nowhere", f"hydra/launcher={launcher}", *words]
+    command = [sys.executable, "-m", "kexue_cli", "-m", "task=lamost", "data=sequences", "seed=0,1"]
+    command += [f"data.path={tmp_path}/nowhere.csv", f"hydra/launcher={launcher}", *words]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
     )
