@@ -13,7 +13,7 @@ from kexue_cli.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-USAGE_ERROR, RUN_FAILED = 2, 1
+USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,7 +81,8 @@ def _run(cfg: DictConfig, words: list[str]) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"kexue-run: error: {message}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(f"kexue-run: error: {message}", file=sys.stderr)
     raise SystemExit(code)
 
 
