@@ -17,6 +17,7 @@ from kexue_cli.tasks.gpt2.wordpiece_text import joined
 WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 200  # characters; longer words are unknown, as in BERT's own code
 END_OF_TEXT = "<|endoftext|>"
+OWN_FILE = "kexue_tokenizer.json"
 
 
 class Tokenizer(Protocol):
@@ -164,7 +165,7 @@ def wordpiece(vocabulary: str | Path) -> SubwordTokenizer:
 
 def from_folder(folder: Path) -> Tokenizer | None:
     """The tokenizer beside some weights: tokenizer.json, vocab.json + merges.txt, vocab.txt."""
-    own = folder / "kexue_tokenizer.json"
+    own = folder / OWN_FILE
     if own.exists():
         return from_state(json.loads(own.read_text(encoding="utf-8")))
     if (folder / "vocab.txt").exists():

@@ -1,0 +1,176 @@
+"""Training speed: one step of ours and of nanoGPT in turn, on the same shapes.
+
+    git clone https://github.com/karpathy/nanoGPT
+    python bench/gpt2_train.py nanoGPT [--shape cpu|124m] [--threads 2] [--compile]
+
+`cpu` is nanoGPT's CPU configuration (4 layers, 4 heads, 128, context 64, batch 12), `124m` GPT-2
+small with 2 windows of 256. Prints the median milliseconds of a step and the ratio of tokens per
+second to nanoGPT, whose command for a CPU compiles nothing; --compile adds compiled versions of
+both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    vocab_size: int
+    context: int
+    layers: int
+    heads: int
+    width: int
+    rows: int
+    time: int
+
+
+SHAPES = {
+    "cpu": Shape(65, 64, 4, 4, 128, 12, 64),
+    "124m": Shape(50304, 1024, 12, 12, 768, 2, 256),
+}
+
+
+def main() -> None:
+    options = arguments()
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    import torch
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    shape = SHAPES[options.shape]
+    inputs = torch.randint(shape.vocab_size, (shape.rows, shape.time))
+    targets = torch.randint(shape.vocab_size, (shape.rows, shape.time))
+    steps = contestants(options, shape, inputs, targets)
+    medians = measured(steps, options.repeats)
+    base = medians["nanoGPT float32"]
+    tokens = inputs.numel()
+    for name, seconds in medians.items():
+        print(
+            f"{name:32s} {1e3 * seconds:8.1f} ms  {tokens / seconds:9.0f} tokens/s  "
+            f"{base / seconds:5.2f} x nanoGPT"
+        )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("nanogpt", help="folder of the nanoGPT repository")
+    parser.add_argument("--shape", choices=SHAPES, default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--compile", action="store_true")
+    return parser.parse_args()
+
+
+def contestants(
+    options: argparse.Namespace, shape: Shape, inputs: Any, targets: Any
+) -> dict[str, Step]:
+    """Name → one training step."""
+    steps = {"nanoGPT float32": nanogpt_step(options, shape, inputs, targets, False)}
+    name = "char_gpt" if options.shape == "cpu" else "gpt2"
+    for optim in ("adamw", "muon"):
+        for precision in ("float32", "bfloat16"):
+            steps[f"ours {name} {optim} {precision}"] = our_step(
+                shape, name, optim, precision, False, inputs, targets
+            )
+    if options.compile:
+        steps["nanoGPT float32 compiled"] = nanogpt_step(options, shape, inputs, targets, True)
+        for precision in ("float32", "bfloat16"):
+            steps[f"ours {name} adamw {precision} compiled"] = our_step(
+                shape, name, "adamw", precision, True, inputs, targets
+            )
+    return steps
+
+
+def nanogpt_step(
+    options: argparse.Namespace, shape: Shape, inputs: Any, targets: Any, compiled: bool
+) -> Step:
+    import torch
+
+    sys.path.insert(0, options.nanogpt)
+    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+
+    config = GPTConfig(
+        block_size=shape.context, vocab_size=shape.vocab_size, n_layer=shape.layers,
+        n_head=shape.heads, n_embd=shape.width, dropout=0.0, bias=False,
+    )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = GPT(config)
+        optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), "cpu")
+    forward = torch.compile(model) if compiled else model
+
+    def step() -> None:
+        _, loss = forward(inputs, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def our_step(
+    shape: Shape, name: str, optim: str, precision: str, compiled: bool, inputs: Any, targets: Any
+) -> Step:
+    import torch
+
+    from kexue_cli.config import OptimConfig
+    from kexue_cli.tasks.gpt2.architecture import Architecture
+    from kexue_cli.tasks.gpt2.config import CharGpt
+    from kexue_cli.tasks.gpt2.model import Gpt, initialise
+    from kexue_cli.tasks.gpt2.packed import Batch
+    from kexue_cli.tasks.gpt2.training import batch_loss, language_model_optimizers
+
+    parts: dict[str, Any] = {"bias": False}
+    if name == "char_gpt":
+        keys = ("activation", "norm", "positions", "qk_norm", "bias", "tied")
+        parts = {key: getattr(CharGpt(), key) for key in keys} | {"zero_init": True}
+    arch = Architecture(
+        shape.vocab_size, shape.context, shape.width, shape.layers, shape.heads, 4 * shape.width,
+        **parts,
+    )  # fmt: skip
+    model = Gpt(arch)
+    initialise(model, torch.Generator().manual_seed(0))
+    optimizers = language_model_optimizers(model, OptimConfig(name=optim, lr=1e-3))
+    forward: Any = torch.compile(model) if compiled else model
+    batch = Batch(inputs, targets, None)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = batch_loss(forward, batch)
+        (loss.sum / loss.count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def measured(steps: dict[str, Step], repeats: int) -> dict[str, float]:
+    """Median seconds; the contestants take turns."""
+    for step in steps.values():
+        for _ in range(3):
+            step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
