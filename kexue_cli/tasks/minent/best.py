@@ -28,9 +28,9 @@ from kexue_cli.tasks.minent.bigram_lexicon import (
     word_spelling,
 )
 from kexue_cli.tasks.minent.data import Corpus
-from kexue_cli.tasks.minent.lattice import Lattice, build_lattice
+from kexue_cli.tasks.minent.lattice import Lattice
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.unigram_mdl import default_max_length, find_trial
+from kexue_cli.tasks.minent.unigram_mdl import find_trial, learn_lattice
 
 if TYPE_CHECKING:
     from kexue_cli.run.context import Context
@@ -73,13 +73,11 @@ class Best:
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Learn; the log has the exponents tried, then the sweeps."""
-        text, starts = corpus.read(self.max_characters).segmentable()
-        lattice = build_lattice(text, starts, self.max_length or default_max_length(corpus), 2)
-        ctx.console.say(f"{len(text):,} characters, {len(lattice.lengths):,} word candidates")
+        lattice = learn_lattice(ctx, corpus, self.max_length, self.max_characters)
         saved = (ctx.resume or {}).get("fit")
         if saved is None:
             trial = find_trial(ctx, lattice, self.given_exponent, self.iterations)
-            saved = _progress(trial.exponent, 0, trial.ends, np.zeros(len(text), np.int32))
+            saved = _progress(trial.exponent, 0, trial.ends, np.zeros(len(trial.ends), np.int32))
             ctx.save_checkpoint({"task": {}, "fit": saved})
         settings = self._settings(float(saved["exponent"]), lattice.ids.shape[1])
         self._ends = self._sample(ctx, lattice, settings, saved)

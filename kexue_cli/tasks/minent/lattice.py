@@ -96,12 +96,12 @@ def build_lattice(
         found, distinct = _extend(shorter, symbols, room, length, keys, values, number)
         keep = number[:distinct] >= (1 if length == 1 else min_count)
         renumber = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
-        shorter[:size] = np.where(found >= 0, renumber[found], -1)
-        shorter[size] = -1
         kept = int(keep.sum())
         if kept == 0:
             ids = ids[:, : length - 1].copy()
             break
+        shorter[:size] = np.where(found >= 0, renumber[found], -1)
+        shorter[size] = -1
         here = np.flatnonzero(shorter[:size] >= 0)
         ids[here, length - 1] = shorter[here] + total
         place = np.empty(kept, np.int64)

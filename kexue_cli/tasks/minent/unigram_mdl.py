@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import description_length
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.description_length import DescriptionLength
@@ -27,6 +28,7 @@ from kexue_cli.tasks.minent.lattice import (
     expected_counts,
 )
 from kexue_cli.tasks.minent.lexicon import Lexicon
+from kexue_cli.tasks.minent.memory import available_mib
 from kexue_cli.tasks.minent.segment import WordTrie
 
 if TYPE_CHECKING:
@@ -132,6 +134,29 @@ def default_max_length(corpus: Corpus) -> int:
     return 8 if corpus.splitting.alphabet.name == "han" else 14
 
 
+def learn_lattice(
+    ctx: Context, corpus: Corpus, max_length: int | None, max_characters: int | None
+) -> Lattice:
+    """The lattice of the text to learn from; UserError where there is nothing to cut."""
+    text, starts = corpus.read(max_characters).segmentable()
+    if not len(text):
+        raise UserError(
+            f"the text has no character in which words are searched ({corpus.splitting.describe()}); "
+            "set data.alphabet to letters or any"
+        )
+    longest = max_length or default_max_length(corpus)
+    bytes_needed = len(text) * (4 * longest + 80)
+    if (free := available_mib()) is not None and bytes_needed > free * 2**20:
+        raise ConfigError(
+            "model.max_characters",
+            f"{len(text):,} characters need about {bytes_needed >> 20:,} MiB, {free:,} are free; "
+            "set model.max_characters or a smaller model.max_length",
+        )
+    lattice = build_lattice(text, starts, longest, 2)
+    ctx.console.say(f"{len(text):,} characters, {len(lattice.lengths):,} word candidates")
+    return lattice
+
+
 class UnigramMdl:
     """model=unigram_mdl.
 
@@ -157,9 +182,7 @@ class UnigramMdl:
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Learn; logs one line per exponent tried (step = trial)."""
-        text, starts = corpus.read(self.max_characters).segmentable()
-        lattice = build_lattice(text, starts, self.max_length or default_max_length(corpus), 2)
-        ctx.console.say(f"{len(text):,} characters, {len(lattice.lengths):,} word candidates")
+        lattice = learn_lattice(ctx, corpus, self.max_length, self.max_characters)
         trial = find_trial(ctx, lattice, self.exponent, self.iterations)
         self._ends = trial.ends
         used, counts = np.unique(lattice.words(trial.ends), return_counts=True)

@@ -44,7 +44,10 @@ def f1(found, gold):
 @given(LINES, st.data())
 def test_scores_equal_a_count_over_spans(lines, data):
     ends = [
-        [[*data.draw(st.lists(st.booleans(), min_size=len(x) - 1, max_size=len(x) - 1)), True] for x in lines]
+        [
+            [*data.draw(st.lists(st.booleans(), min_size=len(x) - 1, max_size=len(x) - 1)), True]
+            for x in lines
+        ]
         for _ in range(2)
     ]
     found, gold = ([as_words(x, e) for x, e in zip(lines, part, strict=True)] for part in ends)

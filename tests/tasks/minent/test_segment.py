@@ -1,0 +1,139 @@
+"""Segmentation with a lexicon: the best path, streams of any chunking, the written text."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kexue_cli.errors import UserError
+from kexue_cli.tasks.minent.alphabet import Alphabet
+from kexue_cli.tasks.minent.data import Corpus, Splitting, chunks_of, concatenate
+from kexue_cli.tasks.minent.lexicon import (
+    Lexicon,
+    branching_entropies,
+    known_words,
+    read_lexicon,
+)
+from kexue_cli.tasks.minent.segment import SAFE_TAIL, WordTrie, cut_chunk, cut_corpus, in_parallel
+from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
+
+WORDS = ["a", "b", "ab", "ba", "abb", "bab", "aab"]
+SCORES = np.array([-2.0, -2.5, -3.0, -3.6, -4.1, -4.0, -4.3])
+
+
+def code_points(text):
+    return np.array([ord(c) for c in text], np.uint32)
+
+
+class TextCorpus(Corpus):
+    """A corpus from a string in chunks of a fixed size."""
+
+    def __init__(self, text, splitting, size):
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "splitting", splitting)
+
+    def chunks(self, chunk_characters=0):
+        return chunks_of(iter([self.text]), self.splitting, self.size)
+
+
+@given(st.text("abc", min_size=1, max_size=9))
+@settings(deadline=None)
+def test_cut_is_the_best_of_all_segmentations(text):
+    trie = WordTrie.of(WORDS, SCORES, workers=1)
+    by_word = dict(zip(WORDS, SCORES, strict=True))
+
+    def total(ends):
+        places = [0, *(np.flatnonzero(ends) + 1)]
+        words = [text[a:b] for a, b in itertools.pairwise(places)]
+        return sum(by_word.get(w, trie.unknown if len(w) == 1 else -np.inf) for w in words)
+
+    ways = itertools.product([False, True], repeat=len(text) - 1)
+    best = max(total([*cuts, True]) for cuts in ways)
+    found = trie.cut(code_points(text), np.array([0, len(text)]))
+    assert total(found) == pytest.approx(best)
+
+
+def test_matches_are_the_words_at_every_place():
+    trie = WordTrie.of(WORDS, SCORES, workers=1)
+    text = "abbab"
+    found = trie.matches(code_points(text), np.array([0, 3, 5]), 3)
+    for i, row in enumerate(found):
+        for length, number in enumerate(row, 1):
+            inside = i + length <= (3 if i < 3 else 5)
+            word = text[i : i + length]
+            assert number == (WORDS.index(word) if inside and word in WORDS else -1)
+
+
+def test_parallel_blocks_change_nothing():
+    rng = np.random.default_rng(0)
+    text = code_points("".join(rng.choice(["a", "b"], 400_000)))
+    starts = np.concatenate(([0], np.sort(rng.choice(400_000, 999, replace=False)), [400_000]))
+    trie = WordTrie.of(WORDS, SCORES, workers=1)
+    whole = trie.cut(text, starts)
+    np.testing.assert_array_equal(in_parallel(trie.cut, text, starts, 3), whole)
+
+
+@pytest.mark.parametrize("alphabet", ["any", "letters"])
+def test_a_stream_is_cut_as_the_whole_text(alphabet):
+    rng = np.random.default_rng(1)
+    parts = [
+        "".join(
+            rng.choice(["a", "b", "c", ",", "\n", " "], 400, p=[0.4, 0.4, 0.1, 0.04, 0.03, 0.03])
+        )
+        for _ in range(20)
+    ]
+    text = "x\n\n" + "".join(parts) + "ab" * 3 * SAFE_TAIL + "\n\ny z\n"
+    splitting = Splitting(Alphabet.named(alphabet), "cut")
+    trie = WordTrie.of(WORDS, SCORES, workers=1)
+    whole = concatenate(list(chunks_of(iter([text]), splitting, 1 << 20)))
+    ends = cut_chunk(whole, trie.cut)
+    for size in (700, 1000, 5000):
+        pieces = list(cut_corpus(TextCorpus(text, splitting, size), trie.cut))
+        np.testing.assert_array_equal(np.concatenate([e for _, e in pieces]), ends)
+        joined = "".join(spaced_text(c, e) for c, e in pieces)
+        assert joined.replace(" \n", "\n") == spaced_text(whole, ends).replace(" \n", "\n")
+
+
+def test_written_text_is_the_text_with_spaces(tmp_path):
+    text = "\nab,ba\n\nabb ab\n"
+    splitting = Splitting(Alphabet.named("letters"), "cut")
+    trie = WordTrie.of(WORDS, SCORES, workers=1)
+    path = tmp_path / "out.txt"
+    tally = tally_and_write(cut_corpus(TextCorpus(text, splitting, 100), trie.cut), None, path)
+    assert path.read_text() == "\nab , ba\n\nabb ab\n"
+    assert tally.words == {"ab": 2, "abb": 1, "ba": 1}
+    assert tally.others == {",": 1}
+
+
+def test_lexicon_files_round_trip_and_bad_lines_are_named(tmp_path):
+    lexicon = Lexicon.of({"你好": 3, "a": 7, "b": 7})
+    assert lexicon.words == ["a", "b", "你好"]
+    path = tmp_path / "lexicon.txt"
+    path.write_text("\ufeff" + lexicon.jieba_text(), encoding="utf-8")
+    assert read_lexicon(path).words == lexicon.words
+    for bad in ("a\n", "a b\n", "a 1 n x\n"):
+        path.write_text("ok 3\n\n" + bad)
+        with pytest.raises(UserError, match=r"lexicon\.txt: line 3: expected `word count`"):
+            read_lexicon(path)
+    path.write_text("a 1\na 2\n")
+    with pytest.raises(UserError, match="line 2: 'a' stands there twice"):
+        read_lexicon(path)
+    path.write_bytes("你".encode("gb18030"))
+    with pytest.raises(UserError, match="byte 0 is not UTF-8"):
+        read_lexicon(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        known_words(str(tmp_path / "none"))
+
+
+def test_branching_entropy_counts_neighbours_and_lets_sentence_ends_be_free():
+    tokens = np.array([0, 1, 0, 2, 0, 1])
+    ends = np.array([0, 0, 0, 1, 0, 1], bool)
+    left, right = branching_entropies(tokens, ends, 3)
+    # word 0 follows: begin, 1, begin -> two begins count apart; it is followed by 1, 2, 1
+    assert left[0] == pytest.approx(np.log2(3))
+    assert right[0] == pytest.approx(-(2 / 3) * np.log2(2 / 3) - (1 / 3) * np.log2(1 / 3))
+    assert (left[1], left[2]) == (0, 0)
+    assert right[1] == pytest.approx(1)
