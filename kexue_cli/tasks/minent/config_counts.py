@@ -64,6 +64,18 @@ class PmiCutModel(CountingModel):
 
 
 @dataclass
+class NlpZeroModel(PmiCutModel):
+    """`PmiCutModel` with the settings of the author's nlp-zero."""
+
+    name: str = "nlp_zero"
+    order: int = 2
+    min_pmi: Any = 1.0
+    min_count: int = 1
+    min_proba: float = 1e-7
+    rare: str = "drop"
+
+
+@dataclass
 class WordDiscoveryModel(CountingModel):
     """The author's word discovery (kexue.fm 6920)."""
 
@@ -78,7 +90,27 @@ class WordDiscoveryModel(CountingModel):
     """`kenlm`: the counts the author's program uses; `open`: every n-gram plainly."""
 
 
+@dataclass
+class MergeModel(ModelConfig):
+    """Greedy merging by the exact entropy gain (kexue.fm 5476, eq. 2.11)."""
+
+    name: str = "merge"
+    task: str = "minent"
+    _target_: str = "kexue_cli.tasks.minent.merge.Merge"
+    min_count: int = 2
+    """Pairs seen less often are not merged."""
+    max_length: int = 32
+    """Longest word, characters."""
+    lexicon_cost: bool = True
+    """A word must also pay for being spelled in the lexicon; false: the post's criterion alone."""
+    max_merges: int | None = None
+    max_characters: int | None = 20_000_000
+    """Learn from about so many characters at the start of the text; null: all."""
+
+
 COUNT_SCHEMAS = {
     "model/pmi_cut": PmiCutModel,
+    "model/nlp_zero": NlpZeroModel,
     "model/word_discovery": WordDiscoveryModel,
+    "model/merge": MergeModel,
 }
