@@ -32,6 +32,8 @@ def sweep(words: Sequence[str]) -> int:
         Interrupted: a signal stopped it; every running job has saved its state.
     """
     begun = time.monotonic()
+    if "dry_run=true" in words:
+        return list_jobs([word for word in words if word != "dry_run=true"])
     plan, hydra_words = planned(words)
     with only_one(plan.directory), stoppable(plan.directory) as received:
         numbers = [n for n in range(len(plan.jobs)) if status_of(plan, n) != "done"]
@@ -47,6 +49,29 @@ def sweep(words: Sequence[str]) -> int:
         print(f"Stopped. Go on with: kexue-run -m sweep={os.path.relpath(plan.directory)}")
         raise Interrupted(received[0])
     return int(any(status_of(plan, n) != "done" for n in range(len(plan.jobs))))
+
+
+def list_jobs(words: Sequence[str]) -> int:
+    """`--dry-run`: print what would run; nothing is made."""
+    from kexue_cli.config import register_schemas
+
+    register_schemas()
+    sorted_words = plans.sort_words(words)
+    check_words(sorted_words.hydra)
+    jobs = plans.expand(sorted_words)
+    plan = plans.Plan(Path(), tuple(jobs), sorted_words.flags)
+    if sorted_words.sweep is not None:
+        plan = plans.load(plans.find(sorted_words.sweep, plans.output_dir_of(jobs)))
+        states = [status_of(plan, n) for n in range(len(plan.jobs))]
+    else:
+        _task(sorted_words, jobs)
+        states = ["pending"] * len(jobs)
+    rows = [
+        {"job": n, "status": state, "command": " ".join(job)}
+        for n, (job, state) in enumerate(zip(plan.jobs, states, strict=True))
+    ]
+    print(tables.render(rows))
+    return 0
 
 
 def planned(words: Sequence[str]) -> tuple[plans.Plan, tuple[str, ...]]:

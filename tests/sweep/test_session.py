@@ -156,6 +156,17 @@ def test_what_makes_no_sense_is_said(
         sweep("task=lamost", "seed=0,1", *words)
 
 
+def test_a_dry_run_lists_the_jobs_and_makes_nothing(
+    sweep: Sweep, journal: Journal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("task=lamost", "model.dropout=0.1,0.2", "seed=0,1", "dry_run=true") == 0
+    out = capsys.readouterr().out
+    assert out.count("pending") == 4
+    assert "model.dropout=0.2 seed=1" in out
+    assert journal() == []
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_damaged_sweep_json_is_named(sweep: Sweep, directory: Directory) -> None:
     sweep("task=lamost", "seed=0,1")
     (directory() / "sweep.json").write_text("{")
