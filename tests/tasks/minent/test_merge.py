@@ -116,8 +116,9 @@ def test_the_gain_is_that_of_equation_2_11() -> None:
 
 def test_room_grows_without_changing_the_merges() -> None:
     rng = np.random.default_rng(1)
-    words = ["".join(rng.choice(list("abcdefgh"), rng.integers(2, 7))) for _ in range(600)]
-    lines = ["".join(rng.choice(words, 12)) for _ in range(1500)]
+    letters = [chr(0x4E00 + i) for i in range(300)]
+    words = ["".join(rng.choice(letters, 3)) for _ in range(700)]
+    lines = ["".join(rng.choice(words, 12)) for _ in range(3000)]
     merger = merger_of(lines, with_lexicon=False, max_length=6)
     before, saved = merger.code_nats(), 0.0
     for merged in merger.steps():
