@@ -1,0 +1,1 @@
+"""Variational auto-encoders: the three posts of kexue.fm as experiments."""

@@ -1,0 +1,167 @@
+"""Numbers of a trained model in nats per image. Every function keeps the cell dimension and works
+in chunks.
+
+Burda et al. 2016, section 5: NLL by importance sampling from q; active units by the variance of
+the posterior mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from kexue_cli.tasks.vae.latents import LOG_TWO_PI
+from kexue_cli.tasks.vae.model import Terms, Vae
+
+ACTIVE_VARIANCE = 0.01
+Tick = Callable[[int], None]
+
+
+def nothing(_: int) -> None:
+    """No progress shown."""
+
+
+@torch.no_grad()
+def elbo_numbers(
+    model: Vae, x: Tensor, labels: Tensor | None, rows: int = 2000
+) -> dict[str, Tensor]:
+    """Means over the images x (n, pixels): reconstruction, kl, kl_mean, kl_variance, neg_elbo,
+    each (cells,);
+    kl_per_latent (cells, latents), active_units (cells,), mean_sigma (cells,) where the latents
+    have them.
+
+    One draw of z per image; the KL in closed form where there is one, else log q - log p of the
+    same draw.
+    """
+    sums: dict[str, Tensor] = {}
+    means: list[Tensor] = []
+    for part, part_labels in chunks(x, labels, rows):
+        terms: Terms = model(part, part_labels)
+        for name, value in _summed_parts(terms).items():
+            sums[name] = sums[name] + value if name in sums else value
+        if terms.draw.mean is not None:
+            means.append(terms.draw.mean)
+    numbers = {name: value / len(x) for name, value in sums.items()}
+    numbers["neg_elbo"] = numbers["reconstruction"] + numbers["kl"]
+    if means:
+        variance = torch.cat(means, 1).var(1)
+        numbers["active_units"] = (variance > ACTIVE_VARIANCE).sum(-1).float()
+    return numbers
+
+
+def _summed_parts(terms: Terms) -> dict[str, Tensor]:
+    """Sums over the batch."""
+    parts = {"reconstruction": -terms.log_likelihood.mean(-1).sum(1)}
+    draw = terms.draw
+    if draw.kl is None:
+        parts["kl"] = (draw.log_posterior - draw.log_prior).mean(-1).sum(1)
+        return parts
+    assert draw.kl_mean is not None
+    assert draw.kl_variance is not None
+    parts["kl"] = draw.kl.sum((1, 2))
+    parts["kl_mean"], parts["kl_variance"] = draw.kl_mean.sum((1, 2)), draw.kl_variance.sum((1, 2))
+    parts["kl_per_latent"] = draw.kl.sum(1)
+    if draw.log_var is not None:
+        parts["mean_sigma"] = torch.exp(0.5 * draw.log_var).mean(-1).sum(1)
+    return parts
+
+
+@torch.no_grad()
+def log_weights(
+    model: Vae,
+    x: Tensor,
+    labels: Tensor | None,
+    samples: int,
+    rows: int = 2000,
+    tick: Tick = nothing,
+) -> Iterator[Tensor]:
+    """Log-weights log p(x,z)/q(z|x) of `samples` draws for one group of images after the other,
+    (cells,
+    images, samples).
+
+    At most about `rows` decoder rows per cell are in memory at once; the encoder runs once per
+    image.
+    """
+    at_once = max(1, rows // samples)
+    for part, part_labels in chunks(x, labels, at_once):
+        features = model.features(part, part_labels)
+        pieces = []
+        for first in range(0, samples, rows):
+            draw = model.latent.draw(features, part_labels, min(rows, samples - first))
+            pieces.append(model.terms(part, draw, part_labels).log_weights.float())
+        yield torch.cat(pieces, -1)
+        tick(part.shape[1])
+
+
+def likelihood_numbers(
+    model: Vae,
+    x: Tensor,
+    labels: Tensor | None,
+    samples: int,
+    bounds: list[int],
+    rows: int = 2000,
+    tick: Tick = nothing,
+) -> dict[str, Tensor]:
+    """Per image, (cells, n): `nll_is<samples>`, `neg_bound_k<k>` for each k in `bounds`, `ess` of
+    the samples.
+
+    All come from the same draws: L_k is the mean over blocks of k. The effective sample size is
+    (sum w)^2 / sum w^2.
+    """
+    found: dict[str, list[Tensor]] = {}
+    for weights in log_weights(model, x, labels, samples, rows, tick):
+        values = {f"nll_is{samples}": -_mean_bound(weights, samples)}
+        for k in bounds:
+            if k < samples:
+                values[f"neg_bound_k{k}"] = -_mean_bound(weights, k)
+        top = 2 * torch.logsumexp(weights, -1) - torch.logsumexp(2 * weights, -1)
+        values["ess"] = torch.exp(top)
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+    return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+
+def _mean_bound(weights: Tensor, k: int) -> Tensor:
+    """Mean of log-mean-exp over whole blocks of k draws, (cells, images)."""
+    blocks = weights[..., : weights.shape[-1] // k * k].unflatten(-1, (-1, k))
+    return (torch.logsumexp(blocks, -1) - math.log(k)).mean(-1)
+
+
+@torch.no_grad()
+def aggregate_kl(model: Vae, x: Tensor, labels: Tensor | None) -> Tensor:
+    """KL(q(z) || p(z)) of the aggregate posterior q(z) = mean of q(z|x_j) over the n images x,
+    (cells,).
+
+    One z per image; log q(z_i) over all n posteriors, its own among them: an estimate from below,
+    by at most the part of the mutual information beyond log n. For normal latents with the prior
+    N(0, I).
+    """
+    features = model.features(x.unsqueeze(0), labels)
+    mean, log_var = model.latent.posterior(features)  # type: ignore[union-attr]
+    z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+    log_q = torch.logsumexp(pairwise_log_normal(z, mean, log_var), -1) - math.log(len(x))
+    log_p = -0.5 * (z.square() + LOG_TWO_PI).sum(-1)
+    return (log_q - log_p).mean(-1)
+
+
+def pairwise_log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """The log N(z_i; mean_j, exp(log_var_j)) for all pairs, (cells, n, n), by three matrix
+    products in
+    float64.
+    """
+    z, mean, precision = z.double(), mean.double(), torch.exp(-log_var.double())
+    square = torch.matmul(z * z, precision.mT) - 2 * torch.matmul(z, (mean * precision).mT)
+    own = (mean * mean * precision + log_var + LOG_TWO_PI).sum(-1)  # (cells, n)
+    return -0.5 * (square + own.unsqueeze(1))
+
+
+def chunks(x: Tensor, labels: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Images (n, pixels) and one-hot labels (1, n, classes) in pieces of `size`: (1, piece,
+    pixels).
+    """
+    for first in range(0, len(x), size):
+        part = slice(first, first + size)
+        yield x[part].unsqueeze(0), None if labels is None else labels[:, part]

@@ -1,0 +1,47 @@
+"""Burda et al. 2016, Table 1: VAE and IWAE with k draws, any number of seeds, as one batched model
+per k.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from kexue_cli.tasks.vae.cells import Group
+
+if TYPE_CHECKING:
+    from kexue_cli.tasks.vae.task import VaeTask
+
+DEFAULT_K = (1, 5, 50)
+
+
+def groups(task: VaeTask) -> list[Group]:
+    """One group per k; its cells are VAE and IWAE (for k = 1 they are the same) times the seeds."""
+    found = []
+    for k in (int(value) for value in task.cfg.task.study_values or DEFAULT_K):
+        objectives = ("VAE",) if k == 1 else ("VAE", "IWAE")
+        cells = [
+            {"objective": name if k > 1 else "VAE = IWAE", "k": k, "seed": seed}
+            for name in objectives
+            for seed in range(task.cfg.task.study_seeds)
+        ]
+        model = task.build([f"init {cell['seed']}" for cell in cells])
+        iwae = torch.tensor([[cell["objective"] == "IWAE"] for cell in cells])
+        found.append(Group(model, task.recipe(samples=k, iwae=iwae), task.protocol, cells))
+    return found
+
+
+def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
+    """NLL, bound and active units of every cell."""
+    found = []
+    for group in task.bench.groups:
+        bounds = task.bound_numbers(group, split)
+        likelihoods = task.per_image_likelihood(group, split)
+        for cell, names in enumerate(group.cells):
+            row = dict(names)
+            row |= {name: float(value[cell].double().mean()) for name, value in likelihoods.items()}
+            row[group.protocol.name("neg_elbo")] = bounds[cell][group.protocol.name("neg_elbo")]
+            row["active_units"] = bounds[cell].get("active_units", float("nan"))
+            found.append(row)
+    return found

@@ -1,0 +1,437 @@
+"""task=vae: one auto-encoder, or a study of several, from data to numbers and pictures."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from kexue_cli.config import OptimConfig, build
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.run.context import Context
+from kexue_cli.submission import Submission
+from kexue_cli.tasks.base import Metric, Predictions, Task
+from kexue_cli.tasks.common.images import ImageSet, load_images
+from kexue_cli.tasks.vae import evaluation
+from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
+from kexue_cli.tasks.vae.latents import GaussianLatent
+from kexue_cli.tasks.vae.model import Images, Vae
+from kexue_cli.tasks.vae.pixels import PixelView, Protocol, evenly, mean_image, protocol_for
+from kexue_cli.train.loop import Stage, fit
+
+AGGREGATE_IMAGES = 2000
+MOST_LATENTS = 100  # of which the KL is reported one by one
+TEMPERATURES = ("temperature", "temperature_end", "temperature_decay")
+
+
+class VaeTask(Task):
+    """See docs/vae.md. The primary metric is the validation bound, in nats per image."""
+
+    table: list[dict[str, Any]]
+    modes: ClassVar[tuple[str, ...]] = ("train", "evaluate", "predict", "generate")
+
+    def prepare(self, ctx: Context) -> None:
+        """Read the images, make the model or the study's models."""
+        self.ctx = ctx
+        self.images = self._load(ctx)
+        self.device = ctx.device.torch_device
+        likelihood = self.cfg.model.get("likelihood", "gaussian" if self._linear else "bernoulli")
+        self.protocol = self.protocol_of(likelihood)
+        self.batches = Batches(
+            ctx.seeds,
+            len(self.images.train),
+            self.cfg.task.batch_size,
+            self.cfg.task.shuffle,
+            ctx.ranks.rank,
+            ctx.ranks.size,
+            self.device,
+        )
+        groups = self._groups()
+        self.check_memory(groups)
+        views = {group.protocol.view: self.view("train", group.protocol.view) for group in groups}
+        labels = self.labels("train") if any(group.model.needs_labels for group in groups) else None
+        self.bench = Workbench(groups, views, labels).to(self.device)
+        self.primary = Metric(self.protocol.name("neg_elbo"), mode="min", split="valid")
+        if self.cfg.task.study is not None:
+            self.primary = Metric("mean_bound_loss", mode="min", split="valid")
+        self._say_sizes(ctx)
+
+    @property
+    def rows_in_flight(self) -> int:
+        """Decoder rows at once while evaluating: what a core's cache holds, or what keeps a GPU
+        busy.
+        """
+        given = self.cfg.task.rows_in_flight
+        return int(given or (500 if self.device.type == "cpu" else 100_000))
+
+    @property
+    def _linear(self) -> bool:
+        return bool(self.cfg.model.name == "vae_linear")
+
+    def _load(self, ctx: Context) -> ImageSet:
+        images = load_images(self.cfg.data)
+        limit = self.cfg.limit.rows
+        for split in ("train", "valid", "test"):
+            ctx.fingerprint(images.split(split).pixels)
+        cut = [limit, self.cfg.task.nll_images]
+        for split in images.sorted_by_class:
+            if any(n is not None and n < len(images.split(split)) for n in cut):
+                ctx.console.warn(
+                    f"the {split} file of {images.name} is sorted by class: the sample is spread "
+                    "evenly over the file, "
+                    "not its first rows; the number is still noisier than that of the whole file"
+                )
+        if limit is None:
+            return images
+        return ImageSet(
+            images.name,
+            images.train.thinned(limit),
+            images.valid.thinned(limit),
+            images.test.thinned(limit),
+            images.levels,
+            images.sorted_by_class,
+        )
+
+    def _say_sizes(self, ctx: Context) -> None:
+        images, bench = self.images, self.bench
+        parameters = sum(p.numel() for p in bench.parameters())
+        ctx.console.say(
+            f"{images.name}: {len(images.train)} train, {len(images.valid)} valid, "
+            f"{len(images.test)} test images of "
+            f"{images.shape[0]} x {images.shape[1]}, pixels {self.protocol.view}; "
+            f"{bench.cell_count} model(s), {parameters:,} parameters"
+        )
+        if not self.protocol.is_likelihood:
+            ctx.console.warn(
+                "cross-entropy of gray pixels is no log-likelihood: it is reported as gray_bce, "
+                "and no NLL is given. "
+                "For a likelihood use task.pixels=dynamic or model.likelihood=continuous_bernoulli"
+            )
+
+    # ---- what studies use too
+
+    def protocol_of(self, likelihood: str, view: str | None = None) -> Protocol:
+        """How pixels are shown to a model of that likelihood, and what its numbers are called."""
+        pixels = int(np.prod(self.images.shape))
+        return protocol_for(view or self.cfg.task.pixels, likelihood, self.images.levels, pixels)
+
+    def view(self, split: str, name: str) -> PixelView:
+        """One split as the view `name` shows it, on the run's device."""
+        return PixelView(self.images.split(split), self.images.levels, name, self.device)
+
+    def labels(self, split: str) -> Tensor | None:
+        """One-hot labels (1, n, classes) of a split; UserError where the data have none."""
+        found = one_hot(self.images.split(split).labels, self.images.classes, self.device)
+        if found is None:
+            raise UserError(
+                f"data={self.images.name}: no labels, which model={self.cfg.model.name} needs. "
+                "Add them (an array "
+                "train_labels, or one folder per class), or choose another model"
+            )
+        return found
+
+    def build(self, seeds: list[str], **changes: Any) -> Vae:
+        """The configured model with `changes`, one cell per name in `seeds` (each its own random
+        stream).
+        """
+        configured = OmegaConf.to_container(self.cfg.model, resolve=True)
+        assert isinstance(configured, dict)
+        settings = {str(key): value for key, value in configured.items()} | changes
+        node = OmegaConf.create(
+            {key: value for key, value in settings.items() if key not in TEMPERATURES}
+        )
+        generators = [self.ctx.seeds.torch(name) for name in seeds]
+        known = Images(
+            self.images.shape, self.images.levels, self.images.classes, mean_image(self.images)
+        )
+        if (changes.get("class_mean_prior") or node.get("class_mean_prior")) and known.classes == 0:
+            self.labels("train")
+        model: Vae = build(node, "model", images=known, generators=generators)
+        return model
+
+    def recipe(self, **changes: Any) -> Recipe:
+        """How the configuration trains, with `changes`."""
+        task = self.cfg.task
+        settings = {
+            "objective": task.objective,
+            "samples": task.samples,
+            "kl": task.kl,
+            "beta": task.beta,
+            "warmup_steps": task.kl_warmup_epochs * self.batches.per_epoch,
+            "free_bits": task.free_bits,
+        }
+        return Recipe(**{**settings, **changes})
+
+    def _groups(self) -> list[Group]:
+        if self.cfg.task.study is None:
+            model = self.build(["init"])
+            return [Group(model, self.recipe(), self.protocol, temperature=self._temperature())]
+        groups: list[Group] = self._study.groups(self)
+        return groups
+
+    def _temperature(self) -> Temperature | None:
+        model = self.cfg.model
+        if model.name != "vae_gumbel":
+            return None
+        return Temperature(model.temperature, model.temperature_end, model.temperature_decay)
+
+    @property
+    def _study(self) -> Any:
+        try:
+            return importlib.import_module(f"kexue_cli.tasks.vae.studies.{self.cfg.task.study}")
+        except ModuleNotFoundError as error:
+            raise ConfigError("task.study", f"no study called {self.cfg.task.study!r}") from error
+
+    def check_memory(self, groups: list[Group]) -> None:
+        """Refuse k x batch that cannot fit, before anything runs."""
+        pixels = int(np.prod(self.images.shape))
+        rows = sum(g.recipe.samples * len(g.cells) for g in groups) * self.cfg.task.batch_size
+        needed = rows * pixels * 4 * 5  # float32: logits, probabilities, gradients, a temporary
+        free = available_bytes(self.device)
+        if free is not None and needed > free:
+            raise ConfigError(
+                "task.samples",
+                f"{rows} decoder rows per step (samples x batch x models) of {pixels} pixels need "
+                "about "
+                f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Split the batch: "
+                f"task.batch_size={max(1, self.cfg.task.batch_size * free // needed // 2)} and "
+                "optim.accumulate to match",
+            )
+
+    # ---- training
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages."""
+        task = self.cfg.task
+        return int(task.epochs if task.stages is None else sum(3**i for i in range(task.stages)))
+
+    def fit(self, ctx: Context) -> None:
+        """One stage, or Burda et al.'s stages with their learning rates."""
+        task, per_epoch = self.cfg.task, self.batches.per_epoch
+        plan = [(task.epochs, 1.0)]
+        if task.stages is not None:
+            plan = [(3**i, round(10 ** (1 - i / 7), 1) / 10) for i in range(task.stages)]
+        stages, first = [], 0
+        for number, (epochs, factor) in enumerate(plan, start=1):
+            steps = min(epochs * per_epoch, self.cfg.limit.steps or epochs * per_epoch)
+            stages.append(self._stage(f"stage {number} of {len(plan)}", steps, first, factor))
+            first += steps
+            if self.cfg.limit.steps is not None:
+                break
+        fit(ctx, self, self.bench, stages, self._validate)
+
+    def _stage(self, name: str, steps: int, first: int, factor: float) -> Stage:
+        optim: OptimConfig = self.cfg.optim.copy()
+        optim.lr = self.cfg.optim.lr * factor
+        every = self.cfg.task.evaluate_every_epochs * self.batches.per_epoch
+        return Stage(
+            name,
+            steps,
+            self.bench.loss,
+            lambda step: self.batches.starting(first + step),
+            every,
+            optim,
+            log_every=max(10, min(self.batches.per_epoch, 200)),
+            unit="images",
+        )
+
+    def _validate(self) -> dict[str, float]:
+        self.bench.eval()
+        if self.cfg.task.study is None:
+            return self.bound_numbers(self.bench.groups[0], "valid")[0]
+        bounds = [
+            numbers[group.protocol.name("neg_elbo")]
+            for group in self.bench.groups
+            for numbers in self.bound_numbers(group, "valid")
+        ]
+        return {"mean_bound_loss": float(np.mean(bounds))}
+
+    # ---- numbers
+
+    def splits(self) -> tuple[str, ...]:
+        """Validation and test."""
+        return ("valid", "test") if self.cfg.task.study is None else ("test",)
+
+    def evaluate(self, ctx: Context, split: str) -> dict[str, float]:
+        """Named numbers in nats per image; a study prints and writes its table."""
+        self.bench.eval()
+        ctx.seeds.seed_global(f"evaluate {split}")
+        if self.cfg.task.study is None:
+            numbers = self.bound_numbers(self.bench.groups[0], split)[0]
+            if split == "test":
+                numbers |= self.sampled_numbers(self.bench.groups[0], split)
+            return numbers
+        rows: list[dict[str, Any]] = self._study.rows(self, split)
+        self.table = rows
+        ctx.console.table(f"{self.cfg.task.study} on {self.images.name}, {split}", rows)
+        ctx.directory.write_table("table.csv", rows)
+        return {
+            f"row {number}/{name}": float(value)
+            for number, row in enumerate(rows, start=1)
+            for name, value in row.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        }
+
+    def evaluated(
+        self, group: Group, split: str, limit: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Images (n, pixels) and one-hot labels (1, n, classes) or None, as evaluation shows them
+        to a group.
+        """
+        x = self.view(split, group.protocol.view).for_evaluation(limit)
+        if not group.model.needs_labels:
+            return x, None
+        labels = self.labels(split)
+        assert labels is not None
+        if len(x) < labels.shape[1]:
+            labels = labels[:, evenly(labels.shape[1], len(x))]
+        return x, labels
+
+    def bound_numbers(self, group: Group, split: str) -> list[dict[str, float]]:
+        """One dict per cell: bound, reconstruction, KL and its parts, active units, aggregate
+        KL.
+        """
+        x, labels = self.evaluated(group, split)
+        rows = self.rows_in_flight
+        with self.ctx.device.autocast():
+            found = evaluation.elbo_numbers(group.model, x, labels, rows)
+        named = {
+            name: found[name]
+            for name in ("kl", "kl_mean", "kl_variance", "active_units", "mean_sigma")
+            if name in found
+        }
+        for name in ("neg_elbo", "reconstruction"):
+            offset = group.protocol.offset
+            named[group.protocol.name(name)] = found[name] + offset
+        if isinstance(group.model.latent, GaussianLatent) and not group.model.needs_labels:
+            few = x if len(x) <= AGGREGATE_IMAGES else x[evenly(len(x), AGGREGATE_IMAGES)]
+            named[f"aggregate_kl_n{len(few)}"] = evaluation.aggregate_kl(group.model, few, None)
+        for latent in range(
+            min(found["kl_per_latent"].shape[-1], 100) if "kl_per_latent" in found else 0
+        ):
+            named[f"kl_latent/{latent}"] = found["kl_per_latent"][:, latent]
+        return [
+            {name: float(value[cell]) for name, value in named.items()}
+            for cell in range(len(group.cells))
+        ]
+
+    def sampled_numbers(self, group: Group, split: str, cell: int = 0) -> dict[str, float]:
+        """NLL and bounds by importance sampling, their names with k and the pixel protocol."""
+        per_image = self.per_image_likelihood(group, split)
+        return {name: float(value[cell].double().mean()) for name, value in per_image.items()}
+
+    def per_image_likelihood(self, group: Group, split: str) -> dict[str, Tensor]:
+        """(cells, n) tensors; empty for gray cross-entropy, which is no likelihood."""
+        task = self.cfg.task
+        if not group.protocol.is_likelihood or task.nll_samples == 0:
+            return {}
+        x, labels = self.evaluated(group, split, task.nll_images)
+        with (
+            self.ctx.console.progress(
+                len(x), f"NLL, {task.nll_samples} samples", "images"
+            ) as meter,
+            self.ctx.device.autocast(),
+        ):
+            found = evaluation.likelihood_numbers(
+                group.model,
+                x,
+                labels,
+                task.nll_samples,
+                list(task.bounds),
+                self.rows_in_flight,
+                meter.advance,
+            )
+        suffix, offset = group.protocol.suffix, group.protocol.offset
+        images = "" if len(x) == len(self.images.split(split)) else f"_n{len(x)}"
+        return {
+            (name if name == "ess" else f"{name}_{suffix}{images}"): (
+                value if name == "ess" else value + offset
+            )
+            for name, value in found.items()
+        }
+
+    # ---- predictions, state, pictures
+
+    def predict(self, ctx: Context) -> Predictions | None:
+        """Test images: the digit or class is not predicted; latent means and the bound per image
+        are.
+        """
+        if self.cfg.task.study is not None:
+            return None
+        group = self.bench.groups[0]
+        self.bench.eval()
+        ctx.seeds.seed_global("predict")
+        x, labels = self.evaluated(group, "test")
+        means, bounds = [], []
+        with torch.no_grad():
+            for part, part_labels in evaluation.chunks(x, labels, self.rows_in_flight):
+                terms = group.model(part, part_labels)
+                kl = terms.draw.kl
+                bound = terms.log_weights.mean(-1) if kl is None else terms.log_likelihood.mean(-1)
+                -kl.sum(-1)
+                bounds.append(bound[0].cpu().numpy())
+                mean = terms.draw.mean if terms.draw.mean is not None else terms.draw.z[:, :, 0]
+                means.append(mean[0].cpu().numpy())
+        latent = np.concatenate(means)
+        columns = {f"z{i}": latent[:, i] for i in range(latent.shape[1])}
+        value = np.concatenate(bounds) - group.protocol.offset
+        name = "log_likelihood_bound" if group.protocol.is_likelihood else "minus_gray_bce_minus_kl"
+        return Predictions(self.images.test.ids, value, {**columns, name: value})
+
+    def submission(self, predictions: Predictions) -> Submission:
+        """id, latent means, bound."""
+        return Submission({"id": list(predictions.ids), **predictions.columns})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights of all models."""
+        return {"weights": self.bench.models.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take weights; UserError names the first that does not fit."""
+        own = self.bench.models.state_dict()
+        for name, tensor in own.items():
+            given = state["weights"].get(name)
+            if given is None or given.shape != tensor.shape:
+                raise UserError(
+                    f"checkpoint: {name} is {None if given is None else tuple(given.shape)}, this "
+                    "model has "
+                    f"{tuple(tensor.shape)}. Give the model.* and data options the run was "
+                    "trained with"
+                )
+        self.bench.models.load_state_dict(state["weights"])
+
+    def plots(self, ctx: Context) -> None:
+        """Pictures of the trained model, or the study's own."""
+        from kexue_cli.tasks.vae import pictures
+
+        self.bench.eval()
+        if self.cfg.task.study is None:
+            pictures.training_pictures(self, ctx)
+        elif hasattr(self._study, "plots"):
+            self._study.plots(self, ctx)
+
+    def generate(self, ctx: Context) -> None:
+        """Samples, reconstructions, latent pictures: PNG in plots/, arrays in generated.npz."""
+        from kexue_cli.tasks.vae import pictures
+
+        if self.cfg.task.study is not None:
+            raise ConfigError("mode", "generate is for a single model, not for a study")
+        self.bench.eval()
+        pictures.generate(self, ctx)
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Free memory of the device, None where it cannot be known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        import os
+
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
