@@ -35,7 +35,7 @@ OWN_COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `kexue` with these arguments (default: the process's own); returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = joined_sort_key(sys.argv[1:] if argv is None else argv)
     wanted = arguments[0] if arguments else ""
     modules = [own_command(wanted)] if wanted in OWN_COMMANDS else all_commands()
     parser = make_parser(modules)
@@ -55,6 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def joined_sort_key(words: Sequence[str]) -> list[str]:
+    """`--sort -key` as one word, which argparse would take for two options."""
+    arguments = list(words)
+    for i, word in enumerate(arguments[:-1]):
+        if word == "--sort" and arguments[i + 1].startswith("-"):
+            arguments[i : i + 2] = [f"--sort={arguments[i + 1]}"]
+            break
+    return arguments
 
 
 def own_command(name: str) -> ModuleType:

@@ -51,6 +51,15 @@ def test_csv_and_json_keep_full_precision(root: Path, kexue: Kexue) -> None:
     assert list(csv.reader(io.StringIO(out)))[1][1] == repr(math.pi)
 
 
+def test_the_best_comes_first_and_words_may_follow_options(six: Path, kexue: Kexue) -> None:
+    words = ("--sort", "-valid/macro_f1", "--limit", 2, "--columns", "seed", "--format", "json")
+    code, out, _ = kexue("runs", *words, "model.filters=32")
+    assert code == 0
+    assert json.loads(out) == [{"seed": 2}, {"seed": 1}]
+    with pytest.raises(SystemExit):
+        kexue("runs", "--no-such-option")
+
+
 def test_compare_means_over_seeds_and_names_what_differs(six: Path, kexue: Kexue) -> None:
     rows = compare.comparison(find_runs(six))
     assert [(row["model.filters"], row["n"]) for row in rows] == [(16, 3), (32, 3)]
