@@ -65,7 +65,9 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
     sizes, times = [s.st_size for s in stats], [s.st_mtime_ns for s in stats]
     key = key_of(ids, sizes, times, "fits", grid.tolist(), cfg.group_by)
     wanted = Conversion(key, (len(paths), cfg.length), read_rows)
-    converted = convert(wanted, cache_dir, console)
+    with warnings.catch_warnings():  # odd header cards are the survey's affair
+        warnings.simplefilter("ignore", require("astropy.utils.exceptions", "fits").AstropyWarning)
+        converted = convert(wanted, cache_dir, console)
     types, groups = zip(*converted.notes, strict=True)
     names = class_names(cfg, part, ids, types, paths)
     classes = tuple(cfg.classes)
@@ -113,9 +115,7 @@ def read_file(path: Path, group_by: str | None = None) -> SurveySpectrum:
     """
     fits = require("astropy.io.fits", extra="fits")
     try:
-        # memmap=False: the arrays must outlive the file. Odd header cards are the survey's affair.
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-            warnings.simplefilter("ignore")
+        with fits.open(path, memmap=False) as hdus:  # the arrays outlive the file
             wavelength, flux, ivar = _arrays(hdus, path)
             group = hdus[0].header.get(group_by) if group_by is not None else None
             class_name = _class_of(hdus)

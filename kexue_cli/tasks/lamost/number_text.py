@@ -8,7 +8,7 @@ same bits; everything else goes the slow way, which also says what is wrong.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -22,10 +22,11 @@ def parse_rows(texts: Sequence[bytes], out: NDArray[np.float32]) -> list[tuple[i
         Row number and complaint for each text that does not hold `length` numbers.
     """
     counts = np.full(len(texts), -1, dtype=np.int64)
-    kernel = compiled_parser()
-    if kernel is not None:
-        buffer = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        kernel(buffer, np.cumsum([len(text) for text in texts]), out, counts)
+    if compiled():
+        from kexue_cli.tasks.lamost.number_kernel import parse_rows as parse
+
+        buffer = np.frombuffer(b"\n".join([*texts, b""]), dtype=np.uint8)
+        parse(buffer, np.cumsum([len(text) + 1 for text in texts]) - 1, out, counts)
     complaints = []
     for row in np.flatnonzero(counts != out.shape[1]).tolist():
         complaint = parse_slowly(texts[row], out[row])
@@ -34,17 +35,32 @@ def parse_rows(texts: Sequence[bytes], out: NDArray[np.float32]) -> list[tuple[i
     return complaints
 
 
-@cache
-def compiled_parser() -> Callable[..., None] | None:
-    """`number_kernel.parse_rows`, or None without numba.
+def parse_files(paths: list[str], sizes: NDArray[np.int64], out: NDArray[np.float32]) -> bool:
+    """Read files of known size and parse one row of numbers from each into out (n, length).
 
-    It runs without the interpreter's lock, so that threads share the work.
+    Returns:
+        Whether that went well. If not (or without numba), `parse_rows` tells what is wrong.
     """
-    if importlib.util.find_spec("numba") is None:
-        return None
-    from kexue_cli.tasks.lamost.number_kernel import parse_rows as kernel
+    if not compiled():
+        return False
+    from kexue_cli.tasks.lamost.file_kernel import read_files
+    from kexue_cli.tasks.lamost.number_kernel import parse_rows as parse
 
-    return kernel
+    found = read_files(paths, sizes)
+    if found is None:
+        return False
+    counts = np.empty(len(paths), dtype=np.int64)
+    parse(*found, out, counts)
+    return bool((counts == out.shape[1]).all())
+
+
+@cache
+def compiled() -> bool:
+    """Whether numba is there to compile the parser.
+
+    Compiled code runs without the interpreter's lock, so that threads share the work.
+    """
+    return importlib.util.find_spec("numba") is not None
 
 
 def parse_slowly(text: bytes, out: NDArray[np.float32]) -> str | None:

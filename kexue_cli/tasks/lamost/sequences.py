@@ -78,7 +78,10 @@ def _open(path: Path, cfg: Any, key: str) -> tuple[Columns, NDArray[np.float32]]
 
 def _open_npz(path: Path, cfg: Any) -> tuple[Columns, NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array without a name")
             arrays = {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: not a readable .npz file without pickles: {error}") from error
@@ -110,8 +113,6 @@ def _open_csv(path: Path, cfg: Any) -> tuple[Columns, NDArray[np.float32]]:
             others.append(chunk.drop(columns=flux_columns))
     except ValueError as error:  # pandas' parser errors are ValueErrors too
         raise UserError(f"{path}: not a table of numbers: {error}") from error
-    if not flux:
-        raise UserError(f"{path}: the table has a header but no rows.")
     rest = pd.concat(others)
     return {name: rest[name].to_numpy() for name in rest.columns}, np.concatenate(flux)
 

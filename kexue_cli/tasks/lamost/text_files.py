@@ -148,6 +148,13 @@ class TextReader:
     ) -> None:
         self._files.close()
 
+    def plain(self, rows: range) -> tuple[list[str], NDArray[np.int64]] | None:
+        """Names and sizes of these files; None if one of them lies in a zip."""
+        entries = self.listing.entries[rows.start : rows.stop]
+        if (entries["offset"] >= 0).any():
+            return None
+        return [self.listing.name(row) for row in rows], entries["bytes"]
+
     def read(self, row: int) -> bytes:
         """The content of a row's file.
 

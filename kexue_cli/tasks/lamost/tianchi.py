@@ -19,10 +19,11 @@ from kexue_cli.errors import UserError
 from kexue_cli.tasks.lamost.conversion import Conversion, Converted, convert, key_of
 from kexue_cli.tasks.lamost.instrument import wavelength_grid
 from kexue_cli.tasks.lamost.labels import encode, read_index, some
-from kexue_cli.tasks.lamost.number_text import compiled_parser, parse_rows
+from kexue_cli.tasks.lamost.number_text import compiled, parse_files, parse_rows
 from kexue_cli.tasks.lamost.spectra import SpectraSet
 from kexue_cli.tasks.lamost.text_files import Listing, TextReader, list_text_files
 
+TEXTS_AT_ONCE = 16  # few enough to be still in the processor's cache when they are parsed
 ROUNDS = ("first", "second_a", "second_b", "second", "final", "")
 ROLES = {"train": ("train",), "test": ("test", "rank")}  # the board of a round before its rank set
 NAME = re.compile(
@@ -151,15 +152,15 @@ def convert_text(
     Raises:
         UserError: a file that cannot be read or does not hold `length` numbers.
     """
-    if compiled_parser() is None:
+    if not compiled():
         console.say("pip install 'kexue-cli[lamost]' makes reading text files several times faster")
     with TextReader(listing) as reader:
 
         def read_rows(start: int, stop: int) -> tuple[NDArray[np.float32], list[Any]]:
             flux = np.empty((stop - start, length), dtype=np.float32)
-            complaints = parse_rows([reader.read(row) for row in range(start, stop)], flux)
-            if complaints:
-                raise _malformed(listing, start, complaints, length)
+            for first in range(start, stop, TEXTS_AT_ONCE):
+                rows = range(first, min(first + TEXTS_AT_ONCE, stop))
+                read_texts(reader, rows, flux[first - start :][: len(rows)])
             return flux, []
 
         key = key_of(listing.ids, listing.entries["bytes"], listing.entries["stamp"], length)
@@ -167,13 +168,21 @@ def convert_text(
         return convert(wanted, cache_dir, console, workers)
 
 
-def _malformed(
-    listing: Listing, start: int, complaints: list[tuple[int, str]], length: int
-) -> UserError:
-    row, complaint = complaints[0]
-    others = f" ({len(complaints) - 1} more like it nearby)" if len(complaints) > 1 else ""
-    return UserError(
-        f"{listing.name(start + row)}: {complaint}{others}. Each file holds one line of {length} "
-        "numbers with commas between them; mend the file, take it out of the index, or set "
-        "data.length."
-    )
+def read_texts(reader: TextReader, rows: range, out: NDArray[np.float32]) -> None:
+    """Parse the files of some rows into out (len(rows), length).
+
+    Raises:
+        UserError: a file that cannot be read or does not hold `length` numbers.
+    """
+    plain = reader.plain(rows)
+    if plain is not None and parse_files(*plain, out):
+        return
+    complaints = parse_rows([reader.read(row) for row in rows], out)
+    if complaints:
+        row, complaint = complaints[0]
+        others = f" ({len(complaints) - 1} more like it nearby)" if len(complaints) > 1 else ""
+        raise UserError(
+            f"{reader.listing.name(rows[row])}: {complaint}{others}. Each file holds one line of "
+            f"{out.shape[1]} numbers with commas between them; mend the file, take it out of the "
+            "index, or set data.length."
+        )

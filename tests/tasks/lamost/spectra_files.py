@@ -1,6 +1,7 @@
 """What the tests of the readers share: a silent console, settings, small sets in each format."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -8,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from kexue_cli.run.console import Console
 from kexue_cli.tasks.lamost import data
 from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS
-from kexue_cli.tasks.lamost.spectra import LamostData
 
 QUIET = Console(quiet=True)
 TYPES = ["star"] * 12 + ["unknown"] * 6 + ["galaxy"] * 5 + ["qso"] * 5
@@ -21,9 +21,9 @@ def settings(kind: str, **changes: object) -> DictConfig:
     return cfg
 
 
-def load(cfg: DictConfig, cache: Path, **options: object) -> LamostData:
-    """`data.load` with seed 0 and a console that says nothing."""
-    return data.load(cfg, seed=0, cache_dir=cache, console=QUIET, **options)  # type: ignore[arg-type]
+def load(cfg: DictConfig, cache: Path, **options: Any) -> Any:
+    """`data.load` with seed 0 and a console that says nothing; a LamostData."""
+    return data.load(cfg, seed=0, cache_dir=cache, console=QUIET, **options)
 
 
 def write_contest(root: Path, types: list[str] = TYPES, length: int = 40) -> np.ndarray:

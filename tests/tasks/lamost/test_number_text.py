@@ -12,7 +12,7 @@ def parser(request, monkeypatch):
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr(number_text, "compiled_parser", lambda: None)
+        monkeypatch.setattr(number_text, "compiled", lambda: False)
     return parse_rows
 
 

@@ -178,8 +178,8 @@ def test_a_malformed_set_is_refused_by_file_and_name(root, cache, spoil, message
 def test_a_missing_folder_says_what_is_looked_for_and_where_to_get_it(root, cache):
     with pytest.raises(UserError, match=r"first_train_index_20180131\.csv.*231646.*data\.root"):
         read(root, cache)
+    write_contest(root)
     with pytest.raises(UserError, match=r"gone: no such folder or zip"):
-        write_contest(root)
         read(root, cache, train_index=str(root / "train_index.csv"), train_dir=str(root / "gone"))
     with pytest.raises(UserError, match=r"gone\.csv: no such index file"):
         read(root, cache, train_index=str(root / "gone.csv"), train_dir=str(root / "train"))
@@ -233,8 +233,13 @@ def test_the_same_id_in_two_places_is_refused(root, cache):
 
 def count_parsing(monkeypatch):
     parsed = []
-    real = tianchi.parse_rows
-    monkeypatch.setattr(tianchi, "parse_rows", lambda t, out: parsed.append(len(t)) or real(t, out))
+    real = tianchi.read_texts
+
+    def count(reader, rows, out):
+        parsed.append(len(rows))
+        real(reader, rows, out)
+
+    monkeypatch.setattr(tianchi, "read_texts", count)
     return parsed
 
 
@@ -266,16 +271,16 @@ def test_other_types_in_the_index_need_no_new_conversion(root, cache, monkeypatc
 def test_an_interrupted_conversion_goes_on_where_it_was(root, cache, monkeypatch):
     monkeypatch.setattr(conversion, "ROWS_PER_CHUNK", 4)
     flux = write_contest(root)
-    real = tianchi.parse_rows
+    real = tianchi.read_texts
     parsed = []
 
-    def stop_in_the_middle(texts, out):
-        parsed.append(len(texts))
+    def stop_in_the_middle(reader, rows, out):
+        parsed.append(len(rows))
         if len(parsed) == 4:
             raise KeyboardInterrupt
-        return real(texts, out)
+        return real(reader, rows, out)
 
-    monkeypatch.setattr(tianchi, "parse_rows", stop_in_the_middle)
+    monkeypatch.setattr(tianchi, "read_texts", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         read(root, cache, workers=1)
     assert not list(cache.glob("lamost/*/meta.json"))

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.tasks.lamost import data
+from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
+from tests.tasks.lamost.spectra_files import Heard, load, settings
+
+rng = np.random.default_rng(0)
+FLUX = rng.normal(5, 1, (90, 31)).astype(np.float32)
+NAMES = np.repeat(["a", "b", "c"], 30)
+
+
+@pytest.fixture
+def path(tmp_path):
+    def write(name="train", flux=FLUX, **arrays):
+        np.savez(tmp_path / f"{name}.npz", x=flux, **arrays)
+        return str(tmp_path / f"{name}.npz")
+
+    return write
+
+
+def test_flux_labels_and_ids_of_a_split_belong_together(path, tmp_path):
+    loaded = load(settings("sequences", path=path(label=NAMES), normalise="none"), tmp_path)
+    for split in (loaded.train, loaded.valid):
+        rows = [int(name) for name in split.ids]
+        np.testing.assert_array_equal(split.flux(), FLUX[rows])
+        assert [loaded.class_names[label] for label in split.labels] == NAMES[rows].tolist()
+        np.testing.assert_array_equal(split.flux([4, 2]), FLUX[[rows[4], rows[2]]])
+
+
+def test_the_assignment_lists_every_spectrum_with_its_split(path, tmp_path):
+    loaded = load(settings("sequences", path=path(label=NAMES), test_fraction=0.2), tmp_path)
+    table = loaded.assignment()
+    assert sorted(table["row"]) == list(range(90))
+    assert table["split"].count("test") == 18
+    assert all(str(row) == name for row, name in zip(table["row"], table["id"], strict=True))
+
+
+def test_same_data_and_seed_give_the_same_splits_and_fingerprint(path, tmp_path):
+    cfg = settings("sequences", path=path(label=NAMES))
+    one, two = load(cfg, tmp_path), load(cfg, tmp_path)
+    assert one.checksum == two.checksum
+    assert one.assignment() == two.assignment()
+    path(label=NAMES, flux=FLUX + 1)
+    assert load(cfg, tmp_path).checksum != one.checksum
+
+
+def test_a_test_set_of_another_length_is_refused(path, tmp_path):
+    short = path("test", flux=FLUX[:, :30])
+    cfg = settings("sequences", path=path(label=NAMES), test_path=short)
+    with pytest.raises(UserError, match="test spectra have 30 points, the training spectra 31"):
+        load(cfg, tmp_path)
+
+
+def test_labels_of_the_test_set_follow_the_classes_of_the_training_set(path, tmp_path):
+    labelled = path("test", flux=FLUX[30:], label=NAMES[30:])
+    cfg = settings("sequences", path=path(label=NAMES), test_path=labelled)
+    loaded = load(cfg, tmp_path)
+    assert loaded.test.labels.min() == 1
+    strange = path("test", flux=FLUX[:2], label=["a", "d"])
+    with pytest.raises(UserError, match="unknown class 'd'"):
+        load(settings("sequences", path=path(label=NAMES), test_path=strange), tmp_path)
+
+
+def test_a_checkpoints_label_order_wins(path, tmp_path):
+    cfg = settings("sequences", path=path(label=NAMES))
+    loaded = load(cfg, tmp_path, class_names=("c", "b", "a"))
+    assert loaded.class_names == ("c", "b", "a")
+
+
+def test_a_checkpoint_of_other_classes_is_refused(path, tmp_path):
+    cfg = settings("sequences", path=path(label=NAMES))
+    with pytest.raises(UserError, match="unknown class 'c'"):
+        load(cfg, tmp_path, class_names=("a", "b"))
+
+
+def test_every_split_is_limited(path, tmp_path):
+    cfg = settings("sequences", path=path(label=NAMES), test_path=path("test", label=NAMES))
+    loaded = load(cfg, tmp_path, limit_rows=7)
+    assert [len(split) for split in (loaded.train, loaded.valid, loaded.test)] == [7, 7, 7]
+    assert set(loaded.train.labels) == {0, 1, 2}
+
+
+def test_constant_and_incomplete_spectra_are_counted_and_said(path, tmp_path):
+    flux = FLUX.copy()
+    flux[3] = 2.5
+    flux[40, :4] = np.nan
+    heard = Heard()
+    loaded = data.load(
+        settings("sequences", path=path(flux=flux, label=NAMES)),
+        seed=0, cache_dir=tmp_path, console=heard,
+    )  # fmt: skip
+    assert loaded.notes["constant spectra"] == 1
+    assert loaded.notes["spectra with missing pixels"] == 1
+    assert "warning: 1 spectra are constant: 3" in heard.lines
+    assert any(line.startswith("4 missing pixels in 1 spectra") for line in heard.lines)
+
+
+def test_an_all_nan_spectrum_is_refused_by_id(path, tmp_path):
+    flux = FLUX.copy()
+    flux[17] = np.nan
+    with pytest.raises(UserError, match=r"no finite pixel \(all NaN\): 17\."):
+        load(settings("sequences", path=path(flux=flux, label=NAMES)), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [name.removeprefix("data/") for name in DATA_SCHEMAS])
+def test_the_defaults_of_every_kind_are_valid(kind):
+    check_data(settings(kind))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"valid_fraction": 0.0}, r"data\.valid_fraction"),
+        ({"valid_fraction": 1.0}, r"data\.valid_fraction"),
+        ({"test_fraction": 1.0}, r"data\.test_fraction"),
+        ({"n_folds": 5}, r"data\.fold"),
+        ({"fold": 0}, r"data\.n_folds"),
+        ({"fold": 5, "n_folds": 5}, r"data\.fold"),
+        ({"fold": -1, "n_folds": 5}, r"data\.fold"),
+        ({"fold": 0, "n_folds": 1}, r"data\.n_folds"),
+        ({"fold": 0, "n_folds": 5, "test_fraction": 0.1}, r"data\.test_fraction"),
+        ({"scale": 0.0}, r"data\.scale"),
+        ({"clip": -1.0}, r"data\.scale"),
+        ({"classes": ["a", "a"]}, r"data\.classes"),
+        ({"classes": ["a"]}, r"data\.classes"),
+    ],
+)
+def test_settings_that_contradict_each_other_name_the_key(changes, key):
+    with pytest.raises(ConfigError, match=key):
+        check_data(settings("sequences", **changes))
+
+
+def test_the_simulator_keeps_its_classes_and_shares():
+    with pytest.raises(ConfigError, match=r"data\.class_shares"):
+        check_data(settings("synthetic_spectra", class_shares=[0.5, 0.5]))
+    with pytest.raises(ConfigError, match=r"data\.classes"):
+        check_data(settings("synthetic_spectra", classes=["a", "b", "c", "d"]))
