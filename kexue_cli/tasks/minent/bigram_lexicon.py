@@ -97,8 +97,13 @@ class BigramLexicon:
             state["pair_counts"].numpy(),
             state["alphabet"].numpy().astype(np.uint32),
             Spelling(*(state["spelling"][field].numpy() for field in SPELLING_FIELDS)),
-            Settings(*state["levels"], state["length_weight"].numpy()),
+            _settings(state["levels"], state["length_weight"].numpy()),
         )
+
+
+def _settings(levels: list[float], length_weight: NDArray[np.float64]) -> Settings:
+    discount, strength, word_discount, word_strength = levels
+    return Settings(discount, strength, word_discount, word_strength, length_weight)
 
 
 @numba.njit(cache=True, nogil=True)

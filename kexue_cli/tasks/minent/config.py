@@ -53,7 +53,7 @@ class TextData(DataConfig):
     keep_digits: bool | None = None
     """Runs of Latin letters / digits are one token; null: as the alphabet says."""
     spaces: str = "cut"
-    """`cut`: whitespace ends words; `strip`: it is deleted; `gold`: deleted, then scored against."""
+    """`cut`: white space ends words; `strip`: it is deleted; `gold`: deleted, then the gold."""
     sentence_ends: bool = True
     """A line end is a known word end."""
     separators: str = ""

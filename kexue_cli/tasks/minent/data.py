@@ -90,7 +90,8 @@ class Splitting:
         names = ("space", "other", "Han", "Latin", "digits", "letters")
         whole = "+".join(names[k] for k in sorted(self.alphabet.whole)) or "none"
         ends = "known" if self.sentence_ends else "unknown"
-        return f"alphabet {self.alphabet.name}, runs kept whole: {whole}, spaces: {self.spaces}, line ends {ends}"
+        alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}"
+        return f"{alphabet_name}, spaces: {self.spaces}, line ends {ends}"
 
     def split(self, raw: NDArray[np.uint32], continues: bool) -> Chunk:
         """Cut raw code points (characters,) with whitespace into a chunk."""
@@ -231,7 +232,10 @@ class Corpus:
         return chunks_of(self.source.blocks(self.max_lines), self.splitting, chunk_characters)
 
     def read(self, max_characters: int | None = None) -> Chunk:
-        """The corpus (or about its first `max_characters`) as one chunk. UserError where it is empty."""
+        """The corpus (or about its first `max_characters`) as one chunk.
+
+        Raises UserError where it is empty.
+        """
         kept, characters = [], 0
         for chunk in self.chunks(min(CHUNK_CHARACTERS, max_characters or CHUNK_CHARACTERS)):
             kept.append(chunk)

@@ -38,7 +38,7 @@ class Lexicon:
         return np.log(np.maximum(self.counts, 1) / max(1, self.counts.sum()))
 
     def jieba_text(self) -> str:
-        """jieba's user-dictionary form: `word count` a line, no byte-order mark."""
+        """The user-dictionary form of jieba: `word count` a line, no byte-order mark."""
         return "".join(f"{w} {n}\n" for w, n in zip(self.words, self.counts.tolist(), strict=True))
 
 
@@ -63,7 +63,7 @@ def read_lexicon(path: str | Path) -> Lexicon:
 def known_words(source: str) -> set[str]:
     """Words to exclude: `jieba`'s dictionary, or the first field of every line of a file."""
     if source == "jieba":
-        dictionary = Path(require("jieba", extra="zh").__file__).parent / "dict.txt"
+        dictionary = Path(str(require("jieba", extra="zh").__file__)).parent / "dict.txt"
         return {line.split()[0] for _, line in _lines(dictionary)}
     return {line.split()[0] for _, line in _lines(source)}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CJK_FONTS = (
     "Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
-    "SimHei", "Microsoft YaHei", "PingFang SC", "Heiti SC", "Arial Unicode MS", "Droid Sans Fallback",
+    "SimHei", "Microsoft YaHei", "PingFang SC", "Heiti SC", "Arial Unicode MS",
 )  # fmt: skip
 BEST_LENGTHS, BEST_WORDS = 8, 12
 CURVES = ("entropy_per_character_nats", "two_part_nats_per_character")

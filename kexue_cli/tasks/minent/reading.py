@@ -1,4 +1,4 @@
-"""Text files as blocks of decoded text: globs, folders, compression, encodings, exact error places."""
+"""Text files as blocks of decoded text: globs, folders, compression, encodings, error places."""
 
 from __future__ import annotations
 

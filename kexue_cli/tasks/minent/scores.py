@@ -25,8 +25,12 @@ def right_words(found: NDArray[np.bool_], gold: NDArray[np.bool_]) -> int:
     common = np.flatnonzero(found & gold)
     found_before, gold_before = np.cumsum(found), np.cumsum(gold)
     first = np.concatenate(([-1], common[:-1]))
-    inside_found = found_before[common] - np.where(first < 0, 0, found_before[first])
-    inside_gold = gold_before[common] - np.where(first < 0, 0, gold_before[first])
+    inside_found: NDArray[np.int64] = found_before[common] - np.where(
+        first < 0, 0, found_before[first]
+    )
+    inside_gold: NDArray[np.int64] = gold_before[common] - np.where(
+        first < 0, 0, gold_before[first]
+    )
     return int(np.count_nonzero((inside_found == 1) & (inside_gold == 1)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -183,7 +184,7 @@ def in_parallel(
         return job(code_points, starts)
     edges = np.searchsorted(starts, np.linspace(0, size, 4 * workers + 1))
     edges = np.unique(np.append(edges, len(starts) - 1))
-    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    spans = list(pairwise(edges))
     with ThreadPoolExecutor(workers) as pool:
         parts = pool.map(
             lambda span: job(

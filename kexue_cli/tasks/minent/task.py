@@ -99,7 +99,7 @@ class MinentTask(Task):
 
     def submission(self, predictions: Predictions) -> Submission:
         """`id,text`: the line number from 0 and the segmented line."""
-        return Submission({"id": predictions.ids, "text": predictions.prediction})
+        return Submission({"id": list(predictions.ids), "text": list(predictions.prediction)})
 
     def _segmented(self, ctx: Context) -> Tally:
         """Cut the whole corpus once; the result is kept."""
@@ -136,7 +136,7 @@ class MinentTask(Task):
         ctx.directory.write_text("before_after.txt", outputs.page(*self._sample()))
 
     def plots(self, ctx: Context) -> None:
-        """Curve of description length, lengths and frequencies of words, the best of each length."""
+        """Curve of description length, lengths and frequencies of words, the best words."""
         from kexue_cli.tasks.minent import plots
 
         plots.draw(ctx, self._segmented(ctx))

@@ -1,4 +1,4 @@
-"""Unigram EM over all repeated substrings with a length penalty, its exponent chosen by code length.
+"""Unigram EM over all repeated substrings; a length penalty whose exponent code length chooses.
 
 A segmentation into words w has weight prod p(w) exp(-len(w)^b) (Liang & Klein 2009, "Online EM for
 unsupervised models", NAACL, there with b given). In the post's terms the cost of a word is its
@@ -79,7 +79,7 @@ def spelled(lattice: Lattice, used: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.bincount(lattice.symbols[places], minlength=len(lattice.alphabet))
 
 
-def flat_places(first: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+def flat_places(first: NDArray[np.int64], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
     """Positions first, first + 1, … first + length - 1 of every word, one after the other."""
     offsets = np.cumsum(lengths) - lengths
     return np.repeat(first - offsets, lengths) + np.arange(int(lengths.sum()))
@@ -141,8 +141,8 @@ def learn_lattice(
     text, starts = corpus.read(max_characters).segmentable()
     if not len(text):
         raise UserError(
-            f"the text has no character in which words are searched ({corpus.splitting.describe()}); "
-            "set data.alphabet to letters or any"
+            "the text has no character in which words are searched "
+            f"({corpus.splitting.describe()}); set data.alphabet to letters or any"
         )
     longest = max_length or default_max_length(corpus)
     bytes_needed = len(text) * (4 * longest + 80)

@@ -57,12 +57,14 @@ class PlainModel:
     def __init__(self, lattice, lines, ends, spelling):
         self.candidates = {lattice.spell(i) for i in range(len(lattice.lengths))}
         self.lattice, self.spelling = lattice, spelling
-        pairs = Counter()
+        pairs: Counter = Counter()
         for words in words_by_line(lines, ends):
             named = ["|", *(w if w in self.candidates else object() for w in words), "|"]
             pairs.update(itertools.pairwise(named))
-        self.pairs, self.tokens = pairs, defaultdict(int)
-        self.after, self.before = defaultdict(int), defaultdict(int)
+        self.pairs = pairs
+        self.tokens: defaultdict = defaultdict(int)
+        self.after: defaultdict = defaultdict(int)
+        self.before: defaultdict = defaultdict(int)
         for (v, w), n in pairs.items():
             self.tokens[v] += n
             self.after[v] += 1
@@ -147,7 +149,8 @@ def test_samples_follow_the_posterior_of_a_line_given_the_others():
     plain = PlainModel(lattice, rest, np.delete(ends, np.arange(begin, end)), spelling)
     weights = {" ".join(w): plain.weight(w) for w in all_segmentations(target)}
     total = sum(weights.values())
-    seen, draws = Counter(), 6000
+    seen: Counter = Counter()
+    draws = 6000
     for seed in range(draws):
         now = others.copy()
         bigrams, _, _ = prepared(now, lattice)

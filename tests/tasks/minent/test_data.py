@@ -30,7 +30,8 @@ def split(text, name, spaces="cut", size=1 << 20, **options):
 def test_han_keeps_latin_and_digits_whole_and_punctuation_alone():
     chunk = split(TEXT, "han")
     assert pieces(chunk) == [
-        "他来到了", "ABC", "大厦", "，", "共", "12", "层", "很高", "。", "the", "cat", "'", "sat", "'",
+        "他来到了", "ABC", "大厦", "，", "共", "12", "层", "很高", "。",
+        "the", "cat", "'", "sat", "'",
     ]  # fmt: skip
     assert [p for p, free in zip(pieces(chunk), chunk.free, strict=True) if free] == [
         "他来到了", "大厦", "共", "层", "很高",

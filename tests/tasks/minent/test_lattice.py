@@ -32,7 +32,7 @@ def segmentations(piece, words):
 @settings(deadline=None)
 def test_candidates_are_the_repeated_substrings(pieces, min_count):
     lattice = lattice_of(pieces, 4, min_count)
-    counts = {}
+    counts: dict[str, int] = {}
     for piece in pieces:
         for begin, end in itertools.combinations(range(len(piece) + 1), 2):
             if end - begin <= 4:

@@ -1,6 +1,7 @@
 """Segmentation with a lexicon: the best path, streams of any chunking, the written text."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.data import Corpus, Splitting, chunks_of, concatenate
+from kexue_cli.tasks.minent.data import Corpus, Source, Splitting, chunks_of, concatenate
 from kexue_cli.tasks.minent.lexicon import (
     Lexicon,
     branching_entropies,
@@ -27,16 +28,19 @@ def code_points(text):
     return np.array([ord(c) for c in text], np.uint32)
 
 
+@dataclass(frozen=True)
 class TextCorpus(Corpus):
     """A corpus from a string in chunks of a fixed size."""
 
-    def __init__(self, text, splitting, size):
-        object.__setattr__(self, "text", text)
-        object.__setattr__(self, "size", size)
-        object.__setattr__(self, "splitting", splitting)
+    text: str = ""
+    size: int = 100
 
     def chunks(self, chunk_characters=0):
         return chunks_of(iter([self.text]), self.splitting, self.size)
+
+
+def text_corpus(text, splitting, size):
+    return TextCorpus(Source(()), splitting, None, text, size)
 
 
 @given(st.text("abc", min_size=1, max_size=9))
@@ -91,7 +95,7 @@ def test_a_stream_is_cut_as_the_whole_text(alphabet):
     whole = concatenate(list(chunks_of(iter([text]), splitting, 1 << 20)))
     ends = cut_chunk(whole, trie.cut)
     for size in (700, 1000, 5000):
-        pieces = list(cut_corpus(TextCorpus(text, splitting, size), trie.cut))
+        pieces = list(cut_corpus(text_corpus(text, splitting, size), trie.cut))
         np.testing.assert_array_equal(np.concatenate([e for _, e in pieces]), ends)
         joined = "".join(spaced_text(c, e) for c, e in pieces)
         assert joined.replace(" \n", "\n") == spaced_text(whole, ends).replace(" \n", "\n")
@@ -102,7 +106,7 @@ def test_written_text_is_the_text_with_spaces(tmp_path):
     splitting = Splitting(Alphabet.named("letters"), "cut")
     trie = WordTrie.of(WORDS, SCORES, workers=1)
     path = tmp_path / "out.txt"
-    tally = tally_and_write(cut_corpus(TextCorpus(text, splitting, 100), trie.cut), None, path)
+    tally = tally_and_write(cut_corpus(text_corpus(text, splitting, 100), trie.cut), None, path)
     assert path.read_text() == "\nab , ba\n\nabb ab\n"
     assert tally.words == {"ab": 2, "abb": 1, "ba": 1}
     assert tally.others == {",": 1}

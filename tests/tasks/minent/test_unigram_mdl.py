@@ -13,6 +13,7 @@ from kexue_cli.tasks.minent.lattice import best_segmentation, build_lattice, exp
 from kexue_cli.tasks.minent.scores import Scores, words_of
 from kexue_cli.tasks.minent.segmentation import line_end_flags
 from kexue_cli.tasks.minent.unigram_mdl import (
+    Trial,
     choose_exponent,
     fit_unigram,
     lattice_length,
@@ -97,10 +98,12 @@ def test_words_of_a_small_language_are_found():
 def test_the_chosen_exponent_beats_its_neighbours():
     _, text, starts = random_text(1)
     lattice = build_lattice(text, starts, 8, 2)
-    tried = {}
-    best = choose_exponent(
-        lattice, 5, lambda t: tried.setdefault(t.exponent, t.length.two_part_nats_per_character)
-    )
+    tried: dict[float, float] = {}
+
+    def watch(trial: Trial) -> None:
+        tried[trial.exponent] = trial.length.two_part_nats_per_character
+
+    best = choose_exponent(lattice, 5, watch)
     assert tried[best.exponent] == min(tried.values())
     for step in (-0.05, 0.05):
         assert round(best.exponent + step, 4) in tried

@@ -1,0 +1,184 @@
+"""The task as a user runs it: files, prediction, resuming, errors."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from kexue_cli.config import build
+from kexue_cli.run import checkpoint
+from kexue_cli.tasks.minent import best, config
+from kexue_cli.tasks.minent.data import open_corpus
+
+WORDS = ["the", "cat", "dog", "sat", "mat", "on", "a", "ran", "big", "red"]
+
+
+@pytest.fixture
+def prose(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [" ".join(rng.choice(WORDS, rng.integers(2, 7))) for _ in range(300)]
+    path = tmp_path / "prose.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run_dir(finished) -> Path:
+    assert finished.returncode == 0, finished.stderr + finished.stdout
+    line = next(x for x in finished.stdout.splitlines() if x.startswith("run directory:"))
+    return Path(line.split(": ", 1)[1])
+
+
+def lines_of(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def words(path, model="best", **more):
+    extra = [f"{k}={v}" for k, v in more.items()]
+    return ["task=minent", f"model={model}", f"data.path={path}", "output_dir=out", *extra]
+
+
+def test_default_run_finds_the_words_and_writes_all_files(kexue_run, prose, tmp_path):
+    (tmp_path / "known.txt").write_text("cat\ndog 3\n")
+    folder = tmp_path / run_dir(
+        kexue_run(
+            *words(prose),
+            "data=spaced",
+            "task.exclude=known.txt",
+            "model.sweeps=8",
+            "model.average=4",
+        )
+    )
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["primary"]["name"] == "token_f1"
+    assert metrics["test"]["token_f1"] > 90
+    assert (
+        metrics["test"]["entropy_per_character_bits"]
+        < metrics["test"]["entropy_per_character_before_bits"]
+    )
+    assert metrics["test"]["entropy_per_character_nats"] == pytest.approx(
+        metrics["test"]["entropy_per_character_bits"] * np.log(2)
+    )
+    lexicon = {row["word"]: row for row in csv.DictReader(lines_of(folder / "lexicon.csv"))}
+    assert set(WORDS) <= set(lexicon)
+    assert sum(float(row["probability"]) for row in lexicon.values()) == pytest.approx(1)
+    assert (folder / "lexicon.txt").read_text().split("\n")[0].split()[0] in WORDS
+    new = [row["word"] for row in csv.DictReader(lines_of(folder / "new_words.csv"))]
+    assert "big" in new
+    assert not {"cat", "dog"} & set(new)
+    submission = list(csv.reader(lines_of(folder / "submission.csv")))
+    assert submission[0] == ["id", "text"]
+    original = prose.read_text().splitlines()
+    assert [r[1].replace(" ", "") for r in submission[1:]] == [x.replace(" ", "") for x in original]
+    assert (folder / "segmented.txt").read_text().count("\n") == len(original)
+    assert {p.name for p in (folder / "plots").iterdir()} == {
+        "curve.png",
+        "words.png",
+        "best_words.png",
+    }
+
+
+def test_a_lexicon_segments_new_text(kexue_run, prose, tmp_path):
+    folder = run_dir(kexue_run(*words(prose, "unigram_mdl"), "data=spaced"))
+    (tmp_path / "new.txt").write_text("thecatsat,onthemat 12\n\nabigdogran\n")
+    expected = "the cat sat , on the mat 12\n\na big dog ran\n"
+    new = run_dir(
+        kexue_run(
+            *words("new.txt", "unigram_mdl"), "data=text", "mode=predict", f"checkpoint={folder}"
+        )
+    )
+    assert (tmp_path / new / "segmented.txt").read_text() == expected
+    given = [*words("new.txt", "lexicon"), "data=text", f"model.path={folder}/lexicon.txt"]
+    assert (tmp_path / run_dir(kexue_run(*given)) / "segmented.txt").read_text() == expected
+
+
+def test_gold_file_scores_text_and_differences_are_named(kexue_run, prose, tmp_path):
+    (tmp_path / "text.txt").write_text(prose.read_text().replace(" ", ""))
+    base = [*words("text.txt", "unigram_mdl"), "data=text"]
+    folder = run_dir(kexue_run(*base, f"data.gold={prose}"))
+    metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
+    assert metrics["test"]["token_f1"] > 90
+    lines = prose.read_text().splitlines()
+    lines[2] = lines[2][0] + "é" + lines[2][2:]
+    (tmp_path / "gold.txt").write_text("\n".join(lines))
+    failed = kexue_run(*base, "data.gold=gold.txt")
+    assert failed.returncode != 0
+    assert "gold.txt: line 3, character 2" in " ".join((failed.stderr + failed.stdout).split())
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"", ["data=text"], "found no visible character"),
+        (b"\0\1\2", ["data=text"], "this is a binary file"),
+        ("熵最小".encode("gb18030"), ["data=text"], "data.encoding=gb18030"),
+        (b"!!! ???\n", ["data=text"], "set data.alphabet"),
+        (b"ab\n", ["data=text", "data.alphabet=greek"], "data.alphabet"),
+        (b"ab\n", ["data=text", "model.exponent=-1"], "model.exponent"),
+        (b"ab\n", ["data=text", "mode=predict"], "checkpoint"),
+        (b"ab\n", ["data=spaced", "data.gold=x.txt"], "data.gold"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_no_result(kexue_run, tmp_path, content, options, message):
+    (tmp_path / "bad.txt").write_bytes(content)
+    failed = kexue_run(*words("bad.txt", "unigram_mdl"), *options)
+    assert failed.returncode != 0
+    assert message in " ".join((failed.stderr + failed.stdout).split())
+    assert "Traceback" not in failed.stderr
+    assert not list(tmp_path.glob("out/**/segmented.txt"))
+
+
+@pytest.mark.parametrize("content", ["a\n", "a" * 500 + "\n", "one line\n", "ab\n" * 3])
+@pytest.mark.parametrize("model", ["best", "unigram_mdl"])
+def test_tiny_and_degenerate_text_is_no_error(run_method, content, model):
+    ends = run_method[0](model, content)
+    assert ends[-1]
+
+
+@pytest.fixture
+def run_method(make_context, tmp_path):
+    """Fit a method on a text; returns its cuts of that text."""
+    contexts: list[Any] = []
+
+    def fit(model, content, resume=None, **changes):
+        path = tmp_path / "text.txt"
+        path.write_text(content)
+        corpus = open_corpus(config.TextData(path=str(path), alphabet="any", spaces="strip"))
+        node = DictConfig(OmegaConf.structured(config.SCHEMAS[f"model/{model}"]))
+        node.merge_with(changes)
+        method = build(node, "model")
+        ctx = make_context()
+        ctx.resume = resume
+        contexts.append(ctx)
+        method.fit(ctx, corpus)
+        cut = method.cut(*corpus.read().segmentable())
+        assert len(cut) == len(method.training_ends())
+        return method.training_ends()
+
+    return fit, contexts
+
+
+def test_sampling_resumed_half_way_ends_bit_for_bit_alike(run_method, prose, monkeypatch):
+    fit, contexts = run_method
+    text = prose.read_text()
+    whole = fit("best", text, sweeps=8, average=6)
+    real, calls = best.one_sweep, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            contexts[-1].stop.request(2)
+        return real(*arguments)
+
+    monkeypatch.setattr(best, "one_sweep", stopping)
+    with pytest.raises(Exception, match="stopped by signal"):
+        fit("best", text, sweeps=8, average=6)
+    path = contexts[-1].directory.checkpoints / "last.pt"
+    cfg = contexts[-1].cfg
+    state = checkpoint.load(path, cfg.task.name, cfg.model.name)
+    assert int(state["fit"]["sweep"]) == 4
+    monkeypatch.setattr(best, "one_sweep", real)
+    np.testing.assert_array_equal(fit("best", text, state, sweeps=8, average=6), whole)
