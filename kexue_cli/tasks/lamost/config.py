@@ -76,7 +76,7 @@ class Conv1dRes(ModelConfig):
     name: str = "conv1d_res"
     task: str = "lamost"
     _target_: str = "kexue_cli.tasks.lamost.conv1d_res.Conv1dRes"
-    filters: list[int] = field(default_factory=lambda: [16, 16, 32, 32, 64, 64, 128, 128])
+    filters: Any = 16  # of the first two of eight blocks, doubled every two; or a list, one a block
     dilations: list[int] = field(default_factory=lambda: [1, 2, 4])
     kernel_size: int = 3
     pair_sum: bool = True
@@ -167,5 +167,13 @@ def _check_model(model: Any) -> None:
         raise ConfigError("model.dropout", f"from 0 to below 1, found {model.dropout}")
     if model.name == "inception1d" and any(size % 2 == 0 for size in model.kernel_sizes):
         raise ConfigError("model.kernel_sizes", f"odd sizes, found {list(model.kernel_sizes)}")
-    if model.name == "conv1d_res" and (not model.filters or min(model.filters) < 1):
-        raise ConfigError("model.filters", f"one or more widths, found {list(model.filters)}")
+    if model.name == "conv1d_res":
+        _check_filters(model.filters)
+
+
+def _check_filters(filters: Any) -> None:
+    widths = [filters] if isinstance(filters, int) else filters
+    if isinstance(widths, str) or not widths or not all(isinstance(w, int) for w in widths):
+        raise ConfigError("model.filters", f"expected a number or a list of them, found {filters}")
+    if min(widths) < 1:
+        raise ConfigError("model.filters", f"widths are at least 1, found {filters}")

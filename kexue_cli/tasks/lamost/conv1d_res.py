@@ -57,13 +57,21 @@ class ResidualBlock(nn.Module):
         return y + self.skip(x)
 
 
+def block_widths(filters: int | Sequence[int]) -> list[int]:
+    """Channels of each block; 16 gives the post's 16, 16, 32, 32, 64, 64, 128, 128."""
+    if isinstance(filters, int):
+        return [filters * 2 ** (block // 2) for block in range(8)]
+    return list(filters)
+
+
 class Conv1dRes(SpectrumClassifier):
     """Flux (batch, length) -> logits (batch, n_classes).
 
     Args:
         length: points of a spectrum.
         n_classes: width of the output.
-        filters: channels of each block; a max-pool of 2 lies between two blocks.
+        filters: channels of each block, or one number: that of the first two of eight blocks,
+            doubled every two. A max-pool of 2 lies between two blocks.
         dilations: of the convolutions of a block.
         kernel_size: of those convolutions.
         pair_sum: whether each is a sum of two ReLUs, or (False) one of the same width.
@@ -77,7 +85,7 @@ class Conv1dRes(SpectrumClassifier):
         self,
         length: int,
         n_classes: int,
-        filters: Sequence[int] = (16, 16, 32, 32, 64, 64, 128, 128),
+        filters: int | Sequence[int] = 16,
         dilations: Sequence[int] = (1, 2, 4),
         kernel_size: int = 3,
         pair_sum: bool = True,
@@ -87,6 +95,7 @@ class Conv1dRes(SpectrumClassifier):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        filters = block_widths(filters)
         widths = [1, *filters]
         self.blocks = nn.ModuleList(
             ResidualBlock(widths[i], n_out, kernel_size, dilations, pair_sum)
