@@ -57,7 +57,6 @@ class Gpt2Task(TaskConfig):
     valid_windows: int | None = 64  # evaluated during training; at the end all are
     stride: int | None = None  # also evaluate by windows that overlap, this many tokens apart
     checkpointing: bool = False  # keep less of the forward pass, compute it twice
-    sharded: bool = False  # FSDP2: each process holds a part of weights and optimiser state
     ngram_orders: int = 6  # baselines by counting; 0: none
     ngram_tokens: int = 5_000_000  # counted at most
     sample_tokens: int = 200  # written at every evaluation
