@@ -28,7 +28,8 @@ def median_seconds(call: Callable[[], object], seconds: float) -> float:
     """Median duration of `call`, repeated for about that long."""
     for _ in range(3):
         call()
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 5 or time.perf_counter() < end:
         start = time.perf_counter()
         call()
@@ -126,7 +127,10 @@ def in_process(command: list[str]) -> float:
 
 def compare(peer: str, threads: int, k: int, nll: bool, samples: int, turns: int) -> None:
     """Print both medians and their ratio, and the rate of multiplications that ours reaches."""
-    here, own, own_bf16, theirs = str(Path(__file__).parent), [], [], []
+    here = str(Path(__file__).parent)
+    own: list[float] = []
+    own_bf16: list[float] = []
+    theirs: list[float] = []
     kind = "nll" if nll else "step"
     for _ in range(turns):
         words = [peer, "-c", PEER, here, str(threads), str(k), kind, str(samples)]

@@ -49,7 +49,7 @@ def train_classifier(
         nn.Linear(images.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
     )
     body, head = body.to(images.device), nn.Linear(HIDDEN, classes).to(images.device)
-    for layer in [body[0], body[2], head]:
+    for layer in (module for module in [*body, head] if isinstance(module, nn.Linear)):
         initial = torch.empty(layer.weight.shape)
         layer.weight.data.copy_(nn.init.xavier_uniform_(initial, generator=generator))
     optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], 1e-3)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from kexue_cli.tasks.vae.latents import LOG_TWO_PI
+from kexue_cli.tasks.vae.latents import LOG_TWO_PI, GaussianLatent
 from kexue_cli.tasks.vae.model import Terms, Vae
 
 ACTIVE_VARIANCE = 0.01
@@ -140,7 +140,8 @@ def aggregate_kl(model: Vae, x: Tensor, labels: Tensor | None) -> Tensor:
     N(0, I).
     """
     features = model.features(x.unsqueeze(0), labels)
-    mean, log_var = model.latent.posterior(features)  # type: ignore[union-attr]
+    assert isinstance(model.latent, GaussianLatent)
+    mean, log_var = model.latent.posterior(features)
     z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
     log_q = torch.logsumexp(pairwise_log_normal(z, mean, log_var), -1) - math.log(len(x))
     log_p = -0.5 * (z.square() + LOG_TWO_PI).sum(-1)

@@ -248,6 +248,8 @@ class SphereLatent(nn.Module):
         super().__init__()
         self.latents, self.kappa = latents, kappa
         self.mean = CellLinear(generators, features, latents)
+        self.theta: Tensor
+        self.cumulative: Tensor
         theta, cumulative, self.log_normaliser, mean_w = vmf.angle_table(latents, kappa)
         self.register_buffer("theta", theta, persistent=False)
         self.register_buffer("cumulative", cumulative, persistent=False)

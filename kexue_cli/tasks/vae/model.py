@@ -85,6 +85,9 @@ class Vae(nn.Module):
         self.likelihood = likelihood
         self.cells, self.conditional = cells, conditional
 
+    latent: Latent
+    likelihood: Likelihood
+
     @property
     def needs_labels(self) -> bool:
         """Whether labels enter anywhere."""

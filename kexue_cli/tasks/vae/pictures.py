@@ -59,9 +59,9 @@ def arrays(task: VaeTask, interpolations: bool) -> dict[str, np.ndarray]:
     terms = model(shown.unsqueeze(0), shown_labels)
     recovered = model.likelihood.mean(model.decode(terms.draw.z, shown_labels))[0, :, 0]
     found["reconstructions"] = pictures(task, torch.cat([shown, recovered]))
-    if terms.draw.mean is not None:
-        features = model.features(x.unsqueeze(0), labels)
-        found["latent_means"] = model.latent.draw(features, labels, 1).mean[0].cpu().numpy()
+    means = model.latent.draw(model.features(x.unsqueeze(0), labels), labels, 1).mean
+    if means is not None:
+        found["latent_means"] = means[0].cpu().numpy()
     if interpolations:
         found["interpolations"] = interpolated(task, terms.draw.z[:, :, 0], shown_labels)
     if isinstance(model.latent, GaussianLatent) and model.latent.latents == 2:
@@ -97,12 +97,13 @@ def latent_grid(task: VaeTask, classes: Tensor | None) -> np.ndarray:
     With class means it is the plane around the last class's mean (the post shows digit 9).
     """
     model = task.bench.groups[0].model
+    assert isinstance(model.latent, GaussianLatent)
     normal = torch.distributions.Normal(0.0, 1.0)
     ticks = normal.icdf(torch.linspace(*QUANTILES, GRID_SIDE)).to(task.device)
     vertical, horizontal = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")
     z = torch.stack([horizontal, vertical], -1).view(1, -1, 2)
     label = None if classes is None else classes[:, -1:].expand(-1, z.shape[1], -1)
-    z = z + model.latent.prior_mean(label)  # type: ignore[union-attr, operator]
+    z = z + model.latent.prior_mean(label)
     return pictures(task, model.likelihood.mean(model.decode(z.unsqueeze(2), label))[0, :, 0])
 
 

@@ -16,15 +16,12 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.common.images import ImageSet, load_images
-from kexue_cli.tasks.vae import evaluation
+from kexue_cli.tasks.vae import evaluation, numbers
 from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
-from kexue_cli.tasks.vae.latents import GaussianLatent
 from kexue_cli.tasks.vae.model import Images, Vae
 from kexue_cli.tasks.vae.pixels import PixelView, Protocol, evenly, mean_image, protocol_for
 from kexue_cli.train.loop import Stage, fit
 
-AGGREGATE_IMAGES = 2000
-MOST_LATENTS = 100  # of which the KL is reported one by one
 TEMPERATURES = ("temperature", "temperature_end", "temperature_decay")
 
 
@@ -191,7 +188,7 @@ class VaeTask(Task):
         pixels = int(np.prod(self.images.shape))
         rows = sum(g.recipe.samples * len(g.cells) for g in groups) * self.cfg.task.batch_size
         needed = rows * pixels * 4 * 5  # float32: logits, probabilities, gradients, a temporary
-        free = available_bytes(self.device)
+        free = numbers.available_bytes(self.device)
         if free is not None and needed > free:
             raise ConfigError(
                 "task.samples",
@@ -243,11 +240,11 @@ class VaeTask(Task):
     def _validate(self) -> dict[str, float]:
         self.bench.eval()
         if self.cfg.task.study is None:
-            return self.bound_numbers(self.bench.groups[0], "valid")[0]
+            return numbers.bound_numbers(self, self.bench.groups[0], "valid")[0]
         bounds = [
-            numbers[group.protocol.name("neg_elbo")]
+            found[group.protocol.name("neg_elbo")]
             for group in self.bench.groups
-            for numbers in self.bound_numbers(group, "valid")
+            for found in numbers.bound_numbers(self, group, "valid")
         ]
         return {"mean_bound_loss": float(np.mean(bounds))}
 
@@ -262,10 +259,11 @@ class VaeTask(Task):
         self.bench.eval()
         ctx.seeds.seed_global(f"evaluate {split}")
         if self.cfg.task.study is None:
-            numbers = self.bound_numbers(self.bench.groups[0], split)[0]
+            group = self.bench.groups[0]
+            found = numbers.bound_numbers(self, group, split)[0]
             if split == "test":
-                numbers |= self.sampled_numbers(self.bench.groups[0], split)
-            return numbers
+                found |= numbers.sampled_numbers(self, group, split)[0]
+            return found
         rows: list[dict[str, Any]] = self._study.rows(self, split)
         self.table = rows
         ctx.console.table(f"{self.cfg.task.study} on {self.images.name}, {split}", rows)
@@ -291,69 +289,6 @@ class VaeTask(Task):
         if len(x) < labels.shape[1]:
             labels = labels[:, evenly(labels.shape[1], len(x))]
         return x, labels
-
-    def bound_numbers(self, group: Group, split: str) -> list[dict[str, float]]:
-        """One dict per cell: bound, reconstruction, KL and its parts, active units, aggregate
-        KL.
-        """
-        x, labels = self.evaluated(group, split)
-        rows = self.rows_in_flight
-        with self.ctx.device.autocast():
-            found = evaluation.elbo_numbers(group.model, x, labels, rows)
-        named = {
-            name: found[name]
-            for name in ("kl", "kl_mean", "kl_variance", "active_units", "mean_sigma")
-            if name in found
-        }
-        for name in ("neg_elbo", "reconstruction"):
-            offset = group.protocol.offset
-            named[group.protocol.name(name)] = found[name] + offset
-        if isinstance(group.model.latent, GaussianLatent) and not group.model.needs_labels:
-            few = x if len(x) <= AGGREGATE_IMAGES else x[evenly(len(x), AGGREGATE_IMAGES)]
-            named[f"aggregate_kl_n{len(few)}"] = evaluation.aggregate_kl(group.model, few, None)
-        for latent in range(
-            min(found["kl_per_latent"].shape[-1], 100) if "kl_per_latent" in found else 0
-        ):
-            named[f"kl_latent/{latent}"] = found["kl_per_latent"][:, latent]
-        return [
-            {name: float(value[cell]) for name, value in named.items()}
-            for cell in range(len(group.cells))
-        ]
-
-    def sampled_numbers(self, group: Group, split: str, cell: int = 0) -> dict[str, float]:
-        """NLL and bounds by importance sampling, their names with k and the pixel protocol."""
-        per_image = self.per_image_likelihood(group, split)
-        return {name: float(value[cell].double().mean()) for name, value in per_image.items()}
-
-    def per_image_likelihood(self, group: Group, split: str) -> dict[str, Tensor]:
-        """(cells, n) tensors; empty for gray cross-entropy, which is no likelihood."""
-        task = self.cfg.task
-        if not group.protocol.is_likelihood or task.nll_samples == 0:
-            return {}
-        x, labels = self.evaluated(group, split, task.nll_images)
-        with (
-            self.ctx.console.progress(
-                len(x), f"NLL, {task.nll_samples} samples", "images"
-            ) as meter,
-            self.ctx.device.autocast(),
-        ):
-            found = evaluation.likelihood_numbers(
-                group.model,
-                x,
-                labels,
-                task.nll_samples,
-                list(task.bounds),
-                self.rows_in_flight,
-                meter.advance,
-            )
-        suffix, offset = group.protocol.suffix, group.protocol.offset
-        images = "" if len(x) == len(self.images.split(split)) else f"_n{len(x)}"
-        return {
-            (name if name == "ess" else f"{name}_{suffix}{images}"): (
-                value if name == "ess" else value + offset
-            )
-            for name, value in found.items()
-        }
 
     # ---- predictions, state, pictures
 
@@ -385,7 +320,8 @@ class VaeTask(Task):
 
     def submission(self, predictions: Predictions) -> Submission:
         """id, latent means, bound."""
-        return Submission({"id": list(predictions.ids), **predictions.columns})
+        columns = {name: list(values) for name, values in predictions.columns.items()}
+        return Submission({"id": list(predictions.ids), **columns})
 
     def state_dict(self) -> dict[str, Any]:
         """Weights of all models."""
@@ -423,15 +359,3 @@ class VaeTask(Task):
             raise ConfigError("mode", "generate is for a single model, not for a study")
         self.bench.eval()
         pictures.generate(self, ctx)
-
-
-def available_bytes(device: torch.device) -> int | None:
-    """Free memory of the device, None where it cannot be known."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        import os
-
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,22 +22,21 @@ def images(size: int = 28, classes: int = 0) -> Images:
     return Images((size, size), 256, classes, np.full(size * size, 0.5))
 
 
-def layers_of(model: Vae) -> dict[str, nn.Module]:
+def layers_of(model: Vae) -> dict[str, Any]:
     """Keras layer name -> our layer."""
-    latent, found = model.latent, {}
-    dense_encoder = getattr(model.encoder, "layers", None)
+    latent, encoder, decoder = cast("tuple[Any, ...]", (model.latent, model.encoder, model.decoder))
+    found: dict[str, Any] = {}
+    dense_encoder = getattr(encoder, "layers", None)
     if dense_encoder is not None:
         found["enc_hidden"] = dense_encoder[0]
-        found["dec_hidden"], found["dec_out"] = model.decoder[0].layers[0], model.decoder[1]
+        found["dec_hidden"], found["dec_out"] = decoder[0].layers[0], decoder[1]
     else:
-        found["enc_conv1"], found["enc_conv2"] = model.encoder.convolutions
-        found["enc_dense"] = model.encoder.dense
-        names = (
-            ["dec_dense"] if len(model.decoder.dense.layers) == 1 else ["dec_dense1", "dec_dense2"]
-        )
-        found.update(zip(names, model.decoder.dense.layers, strict=True))
-        found["dec_convt1"], found["dec_convt2"] = model.decoder.transposed
-        found["dec_convt_out"] = model.decoder.last
+        found["enc_conv1"], found["enc_conv2"] = encoder.convolutions
+        found["enc_dense"] = encoder.dense
+        names = ["dec_dense"] if len(decoder.dense.layers) == 1 else ["dec_dense1", "dec_dense2"]
+        found.update(zip(names, decoder.dense.layers, strict=True))
+        found["dec_convt1"], found["dec_convt2"] = decoder.transposed
+        found["dec_convt_out"] = decoder.last
     for ours, keras in (("mean", "z_mean"), ("log_var", "z_log_var"), ("logits", "logits")):
         if hasattr(latent, ours):
             found[keras if model.latent.__class__.__name__ != "SphereLatent" else "mu"] = getattr(

@@ -72,7 +72,7 @@ def test_outputs_loss_and_gradients_equal_keras(
     check_gradients(model, reference.arrays(folder, f"{name}_gradients.npz"), gradient_close)
 
 
-def keras_kl(name: str, model: torch.nn.Module, terms) -> torch.Tensor:
+def keras_kl(name, model, terms) -> torch.Tensor:
     """Keras' KL term: without the Gumbel model's constant, and none for the fixed-kappa sphere."""
     kl = terms.draw.kl.sum(-1)[0]
     if name == "vae_vmf":

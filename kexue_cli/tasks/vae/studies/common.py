@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kexue_cli.tasks.vae.cells import Group, Recipe
+from kexue_cli.tasks.vae.numbers import bound_numbers, sampled_numbers
 
 if TYPE_CHECKING:
     from kexue_cli.tasks.vae.task import VaeTask
@@ -38,8 +39,8 @@ def beside(task: VaeTask, column: str, values: list[float], **recipe: Any) -> Gr
 
 def rows_of(task: VaeTask, group: Group, split: str) -> list[dict[str, Any]]:
     """One row per cell: what tells the cell, the bound and its parts, the aggregate KL, the NLL."""
-    bounds = task.bound_numbers(group, split)
-    likelihoods = task.per_image_likelihood(group, split)
+    bounds = bound_numbers(task, group, split)
+    likelihoods = sampled_numbers(task, group, split)
     found = []
     for cell, names in enumerate(group.cells):
         numbers = bounds[cell]
@@ -49,11 +50,7 @@ def rows_of(task: VaeTask, group: Group, split: str) -> list[dict[str, Any]]:
             if named in numbers:
                 row[named] = numbers[named]
         row |= {name: v for name, v in numbers.items() if name.startswith("aggregate_kl")}
-        row |= {
-            name: float(value[cell].double().mean())
-            for name, value in likelihoods.items()
-            if name.startswith("nll")
-        }
+        row |= {name: v for name, v in likelihoods[cell].items() if name.startswith("nll")}
         found.append(row)
     return found
 

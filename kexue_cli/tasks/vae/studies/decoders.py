@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kexue_cli.tasks.vae.cells import Group
+from kexue_cli.tasks.vae.numbers import bound_numbers
 from kexue_cli.tasks.vae.studies import common
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
     """
     found = []
     for group in task.bench.groups:
-        numbers = task.bound_numbers(group, split)[0]
+        numbers = bound_numbers(task, group, split)[0]
         likelihood = group.model.likelihood
         sigma = getattr(likelihood, "log_sigma", None)
-        shared = sigma is not None and likelihood.how != "pixel"  # type: ignore[union-attr]
+        shared = sigma is not None and likelihood.how != "pixel"
         found.append(
             {
                 **group.cells[0],

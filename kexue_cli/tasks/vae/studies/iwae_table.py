@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kexue_cli.tasks.vae.cells import Group
+from kexue_cli.tasks.vae.numbers import bound_numbers, sampled_numbers
 
 if TYPE_CHECKING:
     from kexue_cli.tasks.vae.task import VaeTask
@@ -36,11 +37,10 @@ def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
     """NLL, bound and active units of every cell."""
     found = []
     for group in task.bench.groups:
-        bounds = task.bound_numbers(group, split)
-        likelihoods = task.per_image_likelihood(group, split)
+        bounds = bound_numbers(task, group, split)
+        likelihoods = sampled_numbers(task, group, split)
         for cell, names in enumerate(group.cells):
-            row = dict(names)
-            row |= {name: float(value[cell].double().mean()) for name, value in likelihoods.items()}
+            row = {**names, **likelihoods[cell]}
             row[group.protocol.name("neg_elbo")] = bounds[cell][group.protocol.name("neg_elbo")]
             row["active_units"] = bounds[cell].get("active_units", float("nan"))
             found.append(row)

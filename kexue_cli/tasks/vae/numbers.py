@@ -1,0 +1,86 @@
+"""The numbers a run reports, under names that tell how they were computed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kexue_cli.tasks.vae import evaluation
+from kexue_cli.tasks.vae.latents import GaussianLatent
+from kexue_cli.tasks.vae.pixels import evenly
+
+if TYPE_CHECKING:
+    from kexue_cli.tasks.vae.cells import Group
+    from kexue_cli.tasks.vae.task import VaeTask
+
+AGGREGATE_IMAGES = 2000
+MOST_LATENTS = 100  # whose KL is reported one by one
+PLAIN = ("kl", "kl_mean", "kl_variance", "active_units", "mean_sigma")
+
+
+def bound_numbers(task: VaeTask, group: Group, split: str) -> list[dict[str, float]]:
+    """One dict per cell: bound, reconstruction, KL and its parts, active units, aggregate KL."""
+    x, labels = task.evaluated(group, split)
+    with task.ctx.device.autocast():
+        found = evaluation.elbo_numbers(group.model, x, labels, task.rows_in_flight)
+    named = {name: found[name] for name in PLAIN if name in found}
+    for name in ("neg_elbo", "reconstruction"):
+        named[group.protocol.name(name)] = found[name] + group.protocol.offset
+    if isinstance(group.model.latent, GaussianLatent) and not group.model.needs_labels:
+        few = x if len(x) <= AGGREGATE_IMAGES else x[evenly(len(x), AGGREGATE_IMAGES)]
+        named[f"aggregate_kl_n{len(few)}"] = evaluation.aggregate_kl(group.model, few, None)
+    if "kl_per_latent" in found:
+        for latent, value in enumerate(found["kl_per_latent"].T[:MOST_LATENTS]):
+            named[f"kl_latent/{latent}"] = value
+    return per_cell(named, len(group.cells))
+
+
+def sampled_numbers(task: VaeTask, group: Group, split: str) -> list[dict[str, float]]:
+    """One dict per cell: NLL and bounds L_k by importance sampling, k and pixel protocol in their
+    names.
+    """
+    found = per_image_likelihood(task, group, split)
+    means = {name: value.double().mean(1) for name, value in found.items()}
+    return per_cell(means, len(group.cells))
+
+
+def per_cell(values: dict[str, Tensor], cells: int) -> list[dict[str, float]]:
+    """Tensors (cells,) as one dict of numbers per cell."""
+    return [{name: float(value[cell]) for name, value in values.items()} for cell in range(cells)]
+
+
+def per_image_likelihood(task: VaeTask, group: Group, split: str) -> dict[str, Tensor]:
+    """(cells, n) tensors; empty for gray cross-entropy, which is no likelihood."""
+    settings = task.cfg.task
+    if not group.protocol.is_likelihood or settings.nll_samples == 0:
+        return {}
+    x, labels = task.evaluated(group, split, settings.nll_images)
+    title = f"NLL, {settings.nll_samples} samples"
+    with task.ctx.console.progress(len(x), title, "images") as meter, task.ctx.device.autocast():
+        found = evaluation.likelihood_numbers(
+            group.model,
+            x,
+            labels,
+            settings.nll_samples,
+            list(settings.bounds),
+            task.rows_in_flight,
+            meter.advance,
+        )
+    effective = found.pop("ess")
+    suffix, offset = group.protocol.suffix, group.protocol.offset
+    part = "" if len(x) == len(task.images.split(split)) else f"_n{len(x)}"
+    named = {f"{name}_{suffix}{part}": value + offset for name, value in found.items()}
+    return {**named, f"effective_samples_of_{settings.nll_samples}": effective}
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Free memory of the device, None where it cannot be known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
