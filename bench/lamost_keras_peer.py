@@ -15,16 +15,17 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import tensorflow as tf  # type: ignore[import-not-found,unused-ignore]
+import tensorflow as tf  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 keras = tf.keras
 layers = keras.layers
 FILTERS = (16, 16, 32, 32, 64, 64, 128, 128)
 
 
-def block(x, filters: int, number: int):
+def block(x: Any, filters: int, number: int) -> Any:
     """Three dilated convolutions, each the sum of two ReLUs, plus the (projected) input."""
     y = x
     for i, dilation in enumerate((1, 2, 4), start=1):
@@ -42,7 +43,7 @@ def block(x, filters: int, number: int):
     return layers.Add()([x, y])
 
 
-def network(length: int, n_classes: int):
+def network(length: int, n_classes: int) -> Any:
     """Flux (length, 1) to probabilities, with dropout of whole positions."""
     flux = keras.Input((length, 1))
     x = flux
@@ -54,7 +55,7 @@ def network(length: int, n_classes: int):
     return keras.Model(flux, layers.Dense(n_classes, activation="softmax", name="dense2")(x))
 
 
-def load(model, path: str) -> None:
+def load(model: Any, path: str) -> None:
     """Fill the model from an npz whose names are `<layer with slashes>/<kernel or bias>`."""
     weights = np.load(path)
     for layer in model.layers:
