@@ -69,8 +69,11 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
         warnings.simplefilter("ignore", require("astropy.utils.exceptions", "fits").AstropyWarning)
         converted = convert(wanted, cache_dir, console)
     types, groups = zip(*converted.notes, strict=True)
-    names = class_names(cfg, part, ids, types, paths)
     classes = tuple(cfg.classes)
+    names = class_names(cfg, part, ids, types, paths)
+    if part == "test" and names is not None and (strange := set(names) - set(classes)):
+        console.warn(f"{place}: has classes not learnt ({some(sorted(strange))}): not scored")
+        names = None
     labels = None if names is None else encode(names, classes, place, ids)
     named = f"{converted.checksum} {None if labels is None else labels.tolist()}"
     return SpectraSet(

@@ -6,7 +6,7 @@ import pytest
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.lamost import fits
-from tests.tasks.lamost.spectra_files import QUIET, load, settings
+from tests.tasks.lamost.spectra_files import QUIET, Heard, load, settings
 
 astropy_fits = pytest.importorskip("astropy.io.fits")
 LOG_WAVELENGTH = 3.5682 + 1e-4 * np.arange(3908)
@@ -115,6 +115,19 @@ def test_unlabelled_files_can_be_predicted(tmp_path):
     loaded = load(cfg, tmp_path / "cache", predict_only=True)
     assert loaded.predicted.labels is None
     assert np.isfinite(loaded.predicted.flux()).all()
+
+
+def test_new_files_of_a_class_not_learnt_are_predicted_all_the_same(tmp_path):
+    image(tmp_path / "a.fits", *spectrum(), CLASS="STAR")
+    image(tmp_path / "b.fits", *spectrum(), CLASS="NEBULA")
+    heard = Heard()
+    cfg = settings("fits", test_path=str(tmp_path / "*.fits"))
+    found = fits.read(cfg, "test", console=heard, cache_dir=tmp_path / "cache")
+    assert found is not None
+    assert found.labels is None
+    assert "classes not learnt (nebula)" in heard.lines[-1]
+    with pytest.raises(UserError, match=r"unknown class 'nebula' \(first at b\)"):
+        read(tmp_path / "*.fits")
 
 
 def test_a_training_file_without_class_is_named(tmp_path):
