@@ -175,6 +175,25 @@ def test_folds_are_assembled_to_out_of_fold_predictions(root: Path) -> None:
     np.testing.assert_allclose(member.test.loc[TEST_IDS, list(CLASSES)].to_numpy(), tests)
 
 
+def test_folds_that_hold_out_a_part_each_give_out_of_fold_scores_and_one_submission(
+    root: Path, kexue: Kexue
+) -> None:
+    p = noisy(TARGET, 1.0, 0)
+    for fold in range(4):
+        path = add_member(root, f"{fold:04x}", 1.0, fold, settings={"data.fold": fold})
+        rows = np.arange(fold, 400, 4)
+        ids = [VALID_IDS[i] for i in rows]
+        write_predictions(path / "predictions.csv", ids, p[rows], TARGET[rows])
+        rules = json.loads((path / "submission_rules.json").read_text())
+        write_json(path / "submission_rules.json", rules | {"ids": ids})
+    code, out, err = kexue("blend", *sorted((root / "lamost/conv1d_res").iterdir()))
+    assert code == 0, err
+    assert "400 test rows (out of fold)" in out
+    blend = read_run(Path(out.strip().splitlines()[-1]))
+    assert blend.splits["test"] == pytest.approx(blending.scores(p, TARGET))
+    assert len((blend.path / "submission.csv").read_text().splitlines()) == 400
+
+
 def test_seeds_with_different_splits_are_scored_on_the_rows_they_share(
     three: list[Path], kexue: Kexue
 ) -> None:

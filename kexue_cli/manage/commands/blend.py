@@ -14,7 +14,7 @@ The blend is a run directory of its own, model "blend".
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 NAME = "blend"
 HELP = "average probabilities of runs or folds, score and write one submission"
 WORDS = "names"
+RULES = "submission_rules.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,13 +98,22 @@ def _validation(
     if not ids or first.valid is None:
         return None
     stacked = [m.valid.loc[ids, m.classes] for m in members if m.valid is not None]
-    number = {name: k for k, name in enumerate(first.classes)}
-    targets = [str(name) for name in first.valid.loc[ids, "target"]]
-    unknown = sorted(set(targets) - set(number))
-    if unknown:
-        raise UserError(f"validation targets {', '.join(unknown)} are none of the classes")
     p = np.stack([table.to_numpy(dtype=np.float64) for table in stacked])
-    return p, np.array([number[name] for name in targets], dtype=np.int64)
+    return p, _numbers(first.valid.loc[ids, "target"], first.classes)
+
+
+def _numbers(targets: Iterable[Any], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class numbers of class names."""
+    import numpy as np
+
+    number = {name: k for k, name in enumerate(classes)}
+    names = [str(name) for name in targets]
+    unknown = sorted(set(names) - set(number))
+    if unknown:
+        raise UserError(
+            f"targets {', '.join(unknown)} are none of the classes {', '.join(classes)}"
+        )
+    return np.array([number[name] for name in names], dtype=np.int64)
 
 
 def blend(
@@ -116,27 +126,48 @@ def blend(
     """Write the blend as a run directory and print the scores; returns the directory."""
     import numpy as np
 
-    from kexue_cli.manage.blending import METHODS, cross_fitted, scores
+    from kexue_cli.manage.blending import METHODS, cross_fitted
 
     first = members[0]
     aligned = [member.test.loc[first.test.index, member.classes] for member in members]
     stacked = np.stack([table.to_numpy(dtype=np.float64) for table in aligned])
     test = METHODS[method](stacked, weights)
-    rows: list[tables.Row] = []
-    valid_scores: dict[str, float] = {}
+    splits: dict[str, dict[str, float]] = {}
     validation = _validation(members)
     if validation is not None:
         p, target = validation
-        for member, one, weight in zip(members, p, weights, strict=True):
-            rows.append({"member": member.name, "weight": float(weight), **scores(one, target)})
         blended = cross_fitted(p, target) if fitted else METHODS[method](p, weights)
-        valid_scores = scores(blended, target)
-        name = f"blend ({method}{', cross-fitted' if fitted else ''})"
-        rows.append({"member": name, "weight": None, **valid_scores})
-        print(f"{len(target):,} validation rows\n{tables.render(rows)}")
+        name = f"{method}, weights cross-fitted" if fitted else method
+        splits["valid"] = _say_scores("validation", members, p, target, weights, blended, name)
     else:
         print("no validation scores: no validation row (predictions_valid.csv) is shared by all")
-    return _write(members, method, weights, test, valid_scores, root)
+    if "target" in first.test and first.test["target"].notna().all():
+        answers = _numbers(first.test["target"], first.classes)
+        splits["test"] = _say_scores("test", members, stacked, answers, weights, test, method)
+    return _write(members, method, weights, test, splits, root)
+
+
+def _say_scores(
+    kind: str,
+    members: Sequence[Member],
+    p: NDArray[np.float64],
+    target: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    blended: NDArray[np.float64],
+    name: str,
+) -> dict[str, float]:
+    """Print the members' scores and the blend's on rows with known answers; returns the latter."""
+    from kexue_cli.manage.blending import scores
+
+    rows: list[tables.Row] = [
+        {"member": member.name, "weight": float(weight), **scores(one, target)}
+        for member, one, weight in zip(members, p, weights, strict=True)
+    ]
+    found = scores(blended, target)
+    rows.append({"member": f"blend ({name})", "weight": None, **found})
+    folds = " (out of fold)" if any(len(member.runs) > 1 for member in members) else ""
+    print(f"{len(target):,} {kind} rows{folds}\n{tables.render(rows)}\n")
+    return found
 
 
 def _write(
@@ -144,7 +175,7 @@ def _write(
     method: str,
     weights: NDArray[np.float64],
     probabilities: NDArray[np.float64],
-    valid_scores: dict[str, float],
+    splits: dict[str, dict[str, float]],
     root: Path,
 ) -> Path:
     from kexue_cli.run.record import environment, now, process_identity
@@ -159,12 +190,13 @@ def _write(
     directory.write_table("predictions.csv", columns)
     _write_submission(directory, first, ids, predicted)
     primary = first.runs[0].primary
-    if valid_scores:
+    split = "valid" if "valid" in splits else "test"
+    if splits:
         name = str(primary.get("name"))
-        name = name if name in valid_scores else "macro_f1"
+        name = name if name in splits[split] else "macro_f1"
         mode = "min" if name == "log_loss" else "max"
-        stated = {"name": name, "value": valid_scores[name], "mode": mode, "split": "valid"}
-        directory.write_json("metrics.json", {"primary": stated, "valid": valid_scores})
+        stated = {"name": name, "value": splits[split][name], "mode": mode, "split": split}
+        directory.write_json("metrics.json", {"primary": stated, **splits})
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "status": "done",
@@ -191,9 +223,9 @@ def _write_submission(
     """In the format of the first run's own submission."""
     from kexue_cli.submission import Submission
 
-    rules, problem = read_object(member.runs[0].path / "submission_rules.json")
+    rules, problem = read_object(member.runs[0].path / RULES)
     if rules is None:
-        print(f"no submission: {member.runs[0].path} {problem or 'has no submission_rules.json'}")
+        print(f"no submission: {member.runs[0].path} {problem or 'has no ' + RULES}")
         return
     id_column, *others = rules["columns"]
     if len(others) != 1:
@@ -201,6 +233,10 @@ def _write_submission(
         return
     allowed = {name: set(values) for name, values in rules["allowed"].items()}
     columns: dict[str, Sequence[Any]] = {str(id_column): ids, str(others[0]): predicted}
-    submission = Submission(columns, rules["header"], rules["separator"], rules["ids"], allowed)
+    # Folds without a common test set predict a part each.
+    wanted = dict.fromkeys(rules["ids"])
+    for run in member.runs[1:]:
+        wanted.update(dict.fromkeys((read_object(run.path / RULES)[0] or {}).get("ids", ())))
+    submission = Submission(columns, rules["header"], rules["separator"], list(wanted), allowed)
     directory.write_text("submission.csv", submission.to_text())
-    directory.write_json("submission_rules.json", submission.rules())
+    directory.write_json(RULES, submission.rules())

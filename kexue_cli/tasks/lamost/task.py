@@ -99,13 +99,14 @@ class LamostTask(Task):
             self.load_state_dict(state)
 
     def predict(self, ctx: Context) -> Predictions:
-        """Class and probabilities of every spectrum of the test set, else of the validation one."""
+        """Class and probabilities of every spectrum of the test set, else of the validation one;
+        the true class as "target" where it is known.
+        """
         split = self.data.predicted
         probabilities = self._predicted(ctx, "test" if split is self.data.test else "valid")
         names = np.array(self.data.class_names)
-        columns: dict[str, Any] = {
-            name: probabilities[:, k] for k, name in enumerate(self.data.class_names)
-        }
+        columns: dict[str, Any] = {} if split.labels is None else {"target": names[split.labels]}
+        columns |= {name: probabilities[:, k] for k, name in enumerate(self.data.class_names)}
         return Predictions(split.ids, names[probabilities.argmax(axis=1)], columns)
 
     def validation_predictions(self, ctx: Context) -> Predictions | None:
