@@ -111,8 +111,8 @@ class BestModel(UnigramMdlModel):
     """The cuts that most of so many last sweeps have are the result."""
     penalty: float = 0.2
     """Share of the length penalty that stays in the bigram model."""
-    discount: float = 0.8
-    strength: float = 1.0
+    discount: float = 0.9
+    strength: float = 100.0
     word_discount: float = 0.5
     word_strength: float = 1.0
 

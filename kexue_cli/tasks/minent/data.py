@@ -231,6 +231,16 @@ class Corpus:
         """The corpus in chunks of about `chunk_characters` characters."""
         return chunks_of(self.source.blocks(self.max_lines), self.splitting, chunk_characters)
 
+    def read_all(self, max_characters: int | None) -> Chunk | None:
+        """The whole corpus as one chunk, or None where it is longer than `max_characters`."""
+        kept, characters = [], 0
+        for chunk in self.chunks():
+            kept.append(chunk)
+            characters += len(chunk.code_points)
+            if max_characters is not None and characters > max_characters:
+                return None
+        return concatenate(kept)
+
     def read(self, max_characters: int | None = None) -> Chunk:
         """The corpus (or about its first `max_characters`) as one chunk.
 

@@ -114,8 +114,8 @@ class MinentTask(Task):
         ends = self.method.training_ends() if ctx.cfg.mode is Mode.train else None
         if ends is None:
             return cut_corpus(self.corpus, self.method.cut)
-        whole = self.corpus.read()
-        if len(ends) != int(np.diff(whole.starts)[whole.free].sum()):
+        whole = self.corpus.read_all(self.cfg.model.get("max_characters"))
+        if whole is None or len(ends) != int(np.diff(whole.starts)[whole.free].sum()):
             return cut_corpus(self.corpus, self.method.cut)
         return iter([(whole, spread_ends(whole, ends))])
 

@@ -137,3 +137,12 @@ def test_binary_missing_empty_and_unknown_encoding_are_named(tmp_path):
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"abc" * 1000)[:20])
     with pytest.raises(UserError, match=r"cut\.gz: cannot be read"):
         open_corpus(TextData(path=str(tmp_path / "cut.gz")))
+
+
+def test_read_all_gives_nothing_of_a_longer_corpus(tmp_path):
+    (tmp_path / "a").write_text(TEXT)
+    corpus = open_corpus(TextData(path=str(tmp_path / "a")))
+    assert corpus.read_all(10) is None
+    whole = corpus.read_all(28)
+    assert whole is not None
+    assert pieces(whole) == pieces(corpus.read())
