@@ -169,7 +169,9 @@ def checked_weights(weights: np.ndarray, source: str) -> np.ndarray:
 def coded_labels(labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Labels as numbers of the sorted classes, -1 for NaN or empty; and the classes' names."""
     missing = np.array([value is None or value != value or value == "" for value in labels])
-    texts = np.array(["" if gone else str(value) for value, gone in zip(labels, missing, strict=True)])
+    texts = np.array(
+        ["" if gone else str(value) for value, gone in zip(labels, missing, strict=True)]
+    )
     classes, codes = np.unique(texts[~missing], return_inverse=True)
     coded = np.full(len(labels), -1, dtype=np.int64)
     coded[~missing] = codes.reshape(-1)

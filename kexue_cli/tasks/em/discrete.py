@@ -131,6 +131,7 @@ class MultinomialMixture:
         means = centres / centres.sum(axis=2, keepdims=True)
         if overall is not None:
             means = BLEND * means + (1 - BLEND) * overall / overall.sum()
+        means = (means + 1e-9) / (1 + 1e-9 * self.columns)  # words of no document stay possible
         return {"weights": np.full(centres.shape[:2], 1.0 / self.n_components), "means": means}
 
     def natural(self, parameters: Parameters, reduced: bool = True) -> Natural:

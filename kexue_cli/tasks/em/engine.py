@@ -7,6 +7,7 @@ so that the number of threads changes no bit. Responsibilities live only as long
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -86,6 +87,7 @@ class Engine:
     all_reduce: Callable[[np.ndarray], None] | None = None
     poll: Callable[[], None] = lambda: None
     _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
+    _blas: Any = field(default=None, repr=False)
 
     def expectation(
         self,
@@ -123,6 +125,19 @@ class Engine:
     def float64_device(self) -> str:
         """This device, or the CPU where this one has no float64."""
         return "cpu" if self.device.startswith("mps") else self.device
+
+    def one_blas_thread(self) -> contextlib.AbstractContextManager[Any]:
+        """Products inside a slice stay on its thread."""
+        if importlib.util.find_spec("threadpoolctl") is None:
+            return contextlib.nullcontext()
+        if self._blas is None:
+            from threadpoolctl import ThreadpoolController
+
+            self._blas = ThreadpoolController()
+        limited: contextlib.AbstractContextManager[Any] = self._blas.limit(
+            limits=1, user_api="blas"
+        )
+        return limited
 
     def share(self, slices: list[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
         """The slices of this process, numbered as in the whole."""

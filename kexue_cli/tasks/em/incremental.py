@@ -56,4 +56,3 @@ def incremental(
             return parameters, True
         before = free_energy
     return parameters, False
-

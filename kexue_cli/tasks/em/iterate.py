@@ -244,4 +244,3 @@ def _trace(
         float(fit.last_change[restart]),
         len(active),
     )
-

@@ -13,7 +13,9 @@ import math
 import numba
 import numpy as np
 
-BLOCK = 128  # rows; 561 features of 128 rows are 0.6 MB, which a second-level cache holds
+# rows; 561 features of 144 rows are 0.6 MB, which a second-level cache holds, and a row of features
+# is no power of two of bytes away from the next, which would crowd a few lines of the first level
+BLOCK = 144
 TILE = 4
 NO_SECOND, SPHERICAL, DIAGONAL, FULL = 0, 1, 2, 3  # T(y)
 SOFT, HARD, STOCHASTIC = 0, 1, 2  # responsibilities

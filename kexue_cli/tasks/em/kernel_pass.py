@@ -29,7 +29,7 @@ def kernel_step(natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statisti
         sums = np.zeros_like(packed)
         totals = np.zeros((restarts, 2))
         kernel.sweep(
-            np.ascontiguousarray(rows.values),
+            compilable(rows.values),
             rows.shift,
             kind,
             packed,
@@ -45,6 +45,13 @@ def kernel_step(natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statisti
         return unpack(sums, totals, natural)
 
     return step
+
+
+def compilable(values: np.ndarray) -> np.ndarray:
+    """The same rows as one of the few kinds of array that numba compiles the kernels for."""
+    if values.dtype not in (np.float32, np.float64):
+        return values.astype(np.float64)
+    return np.require(values, requirements=["C", "W"])
 
 
 def _padded(size: int) -> int:
@@ -86,6 +93,4 @@ def unpack(sums: np.ndarray, totals: np.ndarray, natural: Natural) -> Statistics
         second = np.zeros((restarts, components, columns, columns))
         second[:, :, lower[0], lower[1]] = rest[..., : len(lower[0])]
         second[:, :, lower[1], lower[0]] = rest[..., : len(lower[0])]
-    return Statistics(
-        count.copy(), first.copy(), second, totals[:, 0].copy(), totals[:, 1].copy()
-    )
+    return Statistics(count.copy(), first.copy(), second, totals[:, 0].copy(), totals[:, 1].copy())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from kexue_cli.errors import UserError
 from kexue_cli.tasks.em.engine import Engine, Rows
 from kexue_cli.tasks.em.natural import Natural
 
+WORTH_PRUNING = 0.9  # share of rows compared with all centres, below which bounds pay
 RESUM_EVERY = 20  # iterations after which centre sums are made anew, against rounding
 
 
@@ -57,86 +59,123 @@ def lloyd(
     """
     rows = values if isinstance(values, Rows) else Rows(values, np.zeros(values.shape[1]))
     engine = engine or Engine()
-    squares = _sum_of_squares(rows, engine)
-    spread = np.sqrt(squares / max(rows.total_weight * centres.shape[1], 1e-300))
-    labels = np.full(len(rows), -1, dtype=np.int32)
+    spread = np.sqrt(variance_of(rows, engine)) if tol > 0 else 0.0
+    state = _State(np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.float32))
     sums, count = np.zeros(centres.shape), np.zeros(len(centres))
-    fit = KMeansFit(centres, count, labels, np.inf, 0, False)
+    fit = KMeansFit(centres, count, state.labels, np.inf, 0, False)
     for iteration in range(max_iter):
         afresh = iteration % RESUM_EVERY == 0
-        moved, score, change, changed = _assign(rows, fit.centres, labels, afresh, engine)
+        moved, value, change, changed = _assign(rows, fit.centres, state, afresh, engine)
         sums = change if afresh else sums + change
         count = changed if afresh else count + changed
-        fit.history.append(squares - 2 * score)
-        on_iteration(iteration, fit.history[-1], moved)
+        fit.history.append(value)
+        on_iteration(iteration, value, moved)
         fit.iterations = iteration + 1
-        if moved == 0:
+        if moved == 0 and iteration > 0:
             fit.converged = True
             break
         following = sums / np.maximum(count, 1e-300)[:, None]
-        _refill(following, count, rows, labels, fit.centres, engine)
+        _refill(following, count, rows, state.labels, fit.centres, engine)
         step = float(np.sqrt(((following - fit.centres) ** 2).sum(axis=1).max()))
+        state.drift += step
         fit.centres = following
         if step <= tol * spread:
             fit.converged = True
             break
+    if not fit.converged:  # the last update moved centres: labels belong to them, not to their past
+        _, _, _, count = _assign(rows, fit.centres, state, True, engine)
     fit.count = count
-    fit.inertia = inertia(rows, fit.centres, labels, engine)
+    fit.inertia = inertia(rows, fit.centres, state.labels, engine)
     return fit
 
 
+@dataclass
+class _State:
+    """What passes leave for the next one: labels, lower bounds, how far centres have moved."""
+
+    labels: np.ndarray  # (n,) int32
+    bound: np.ndarray  # (n,) float32
+    drift: float = 0.0
+    passes: int = 0
+    compared: float = 1.0  # share of rows compared with all centres in the last pass
+    pruned: bool = False  # whether the last pass tested bounds
+
+
 def _assign(
-    rows: Rows, centres: np.ndarray, labels: np.ndarray, afresh: bool, engine: Engine
+    rows: Rows, centres: np.ndarray, state: _State, afresh: bool, engine: Engine
 ) -> tuple[int, float, np.ndarray, np.ndarray]:
-    """Nearest centre of every row: rows moved, score, and the (change of) sums and counts."""
+    """Nearest centre of every row: rows moved, inertia, and the (change of) sums and counts."""
     fused = engine.device == "cpu" and importlib.util.find_spec("numba") is not None
-    step = _kernel_step(rows, centres) if fused else _torch_step(rows, centres, engine.device)
+    step = (
+        _kernel_step(rows, centres, state) if fused else _torch_step(rows, centres, engine.device)
+    )
+    if state.passes == 0:
+        afresh = True
 
-    def one(numbered: tuple[int, tuple[int, int]]) -> tuple[int, float, np.ndarray, np.ndarray]:
+    def one(numbered: tuple[int, tuple[int, int]]) -> tuple[Any, ...]:
         start, stop = numbered[1]
-        return step(rows.part(start, stop), labels[start:stop], afresh)
+        labels, bound = state.labels[start:stop], state.bound[start:stop]
+        return step(rows.part(start, stop), labels, bound, afresh)
 
-    moved, score = 0, 0.0
+    totals = np.zeros(3)  # moved, compared, inertia
     sums, count = np.zeros(centres.shape), np.zeros(len(centres))
-    for part in engine.in_order(one, engine.share(rows.slices())):
-        moved, score = moved + part[0], score + part[1]
-        sums += part[2]
-        count += part[3]
-        engine.poll()
-    totals, sums, count = engine.summed([np.array([moved, score]), sums, count])
-    return int(totals[0]), float(totals[1]), sums, count
+    with engine.one_blas_thread():
+        for part in engine.in_order(one, engine.share(rows.slices())):
+            totals += part[:3]
+            sums += part[3]
+            count += part[4]
+            engine.poll()
+    totals, sums, count = engine.summed([totals, sums, count])
+    state.passes += 1
+    state.compared = totals[1] / len(rows)
+    return int(totals[0]), float(totals[2]), sums, count
 
 
-Step = Callable[[Rows, np.ndarray, bool], tuple[int, float, np.ndarray, np.ndarray]]
+Step = Callable[[Rows, np.ndarray, np.ndarray, bool], tuple[Any, ...]]
 
 
-def _kernel_step(rows: Rows, centres: np.ndarray) -> Step:
-    from kexue_cli.tasks.em import kernel, kmeans_kernel
+def _kernel_step(rows: Rows, centres: np.ndarray, state: _State) -> Step:
+    from kexue_cli.tasks.em import kmeans_kernel
+    from kexue_cli.tasks.em.kernel_pass import compilable
 
     number = np.float32 if rows.values.dtype == np.float32 else np.float64
-    components, columns = centres.shape
-    size = kernel.TILE
-    w = np.zeros((-(-components // size) * size, -(-(columns + 1) // size) * size), dtype=number)
-    w[:components, 0] = -0.5 * np.sum(centres**2, axis=1)
-    w[:components, 1 : columns + 1] = centres
-    nothing = np.empty(0, dtype=np.int32)
+    compared = np.ascontiguousarray(centres, dtype=number)
+    half = (0.5 * np.sum(centres**2, axis=1)).astype(number)
+    safe = _half_distance_to_next(centres)
+    # where bounds spared hardly any row, the next pass does without testing them
+    prune = state.passes > 0 and (state.compared < WORTH_PRUNING or not state.pruned)
+    state.pruned = prune
 
-    def step(
-        part: Rows, labels: np.ndarray, afresh: bool
-    ) -> tuple[int, float, np.ndarray, np.ndarray]:
-        sums, count = np.zeros(centres.shape), np.zeros(components)
-        weight = np.empty(0) if part.weights is None else part.weights
-        values = np.ascontiguousarray(part.values)
-        shift, old = part.shift.astype(number), nothing if afresh else labels
-        before = labels.copy() if afresh else labels
-        moved, score = kmeans_kernel.assign(
-            values, shift, w, components, weight, labels, old, sums, count
+    def step(part: Rows, labels: np.ndarray, bound: np.ndarray, afresh: bool) -> tuple[Any, ...]:
+        sums, count = np.zeros(centres.shape), np.zeros(len(centres))
+        moved, seen, inertia = kmeans_kernel.assign(
+            compilable(part.values),
+            part.shift.astype(number),
+            compared,
+            half,
+            safe,
+            np.empty(0) if part.weights is None else part.weights,
+            labels,
+            afresh,
+            prune,
+            bound,
+            state.drift,
+            sums,
+            count,
         )
-        if afresh:  # then every row counts as moved; compare instead
-            moved = int(np.count_nonzero(before != labels))
-        return moved, score, sums, count
+        return moved, seen, inertia, sums, count
 
     return step
+
+
+def _half_distance_to_next(centres: np.ndarray) -> np.ndarray:
+    """Half the distance of each centre to the nearest other one, (K,)."""
+    squares = np.sum(centres**2, axis=1)
+    distances = squares[:, None] + squares - 2 * centres @ centres.T
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.minimum(distances.min(axis=1), 1e300)
+    half: np.ndarray = 0.5 * np.sqrt(np.maximum(nearest - 1e-6 * squares.max(), 0.0))
+    return half
 
 
 def _torch_step(rows: Rows, centres: np.ndarray, device: str) -> Step:
@@ -144,15 +183,13 @@ def _torch_step(rows: Rows, centres: np.ndarray, device: str) -> Step:
     c = torch.as_tensor(centres, dtype=number, device=device)
     half = 0.5 * (c * c).sum(1)
 
-    def step(
-        part: Rows, labels: np.ndarray, afresh: bool
-    ) -> tuple[int, float, np.ndarray, np.ndarray]:
+    def step(part: Rows, labels: np.ndarray, bound: np.ndarray, afresh: bool) -> tuple[Any, ...]:
         y = torch.as_tensor(part.centred(), dtype=number, device=device)
-        best, label = torch.max(y @ c.T - half, dim=1)
+        label = torch.argmax(y @ c.T - half, dim=1)
         weights = None if part.weights is None else torch.as_tensor(part.weights, device=device)
         weight = torch.ones(len(y), dtype=number, device=device) if weights is None else weights
         found = label.to(torch.int32).cpu().numpy()
-        score = float((best.double() * weight).sum())
+        value = float((((y - c[label]) ** 2).sum(1).double() * weight).sum())
 
         def summed(to: torch.Tensor, sign: float) -> tuple[np.ndarray, np.ndarray]:
             scaled = (y.double() * weight[:, None]) * sign
@@ -169,19 +206,22 @@ def _torch_step(rows: Rows, centres: np.ndarray, device: str) -> Step:
             sums, count = sums + before, count + before_count
         moved = int(np.count_nonzero(found != labels))
         labels[:] = found
-        return moved, score, sums, count
+        return moved, len(part), value, sums, count
 
     return step
 
 
-def _sum_of_squares(rows: Rows, engine: Engine) -> float:
+def variance_of(rows: Rows, engine: Engine) -> float:
+    """Weighted mean over rows and columns of the squared distance from the shift."""
+
     def one(numbered: tuple[int, tuple[int, int]]) -> float:
         part = rows.part(*numbered[1])
         squares = np.sum(part.centred() ** 2, axis=1)
         return float(squares.sum() if part.weights is None else squares @ part.weights)
 
     total = sum(engine.in_order(one, engine.share(rows.slices())))
-    return float(engine.summed([np.array([total])])[0][0])
+    whole = float(engine.summed([np.array([total])])[0][0])
+    return whole / max(rows.total_weight * rows.values.shape[1], 1e-300)
 
 
 def inertia(rows: Rows, centres: np.ndarray, labels: np.ndarray, engine: Engine) -> float:
@@ -243,14 +283,14 @@ def annealed(
     final: float = 1e-4,
     inner: int = 3,
 ) -> AnnealedFit:
-    """EM of sum_k N(y; c_k, s^2 I)/K while s^2 falls from the data's variance towards 0.
+    """EM of sum_k N(y; c_k, s^2 I)/K while s^2 falls from the data's total variance towards 0.
 
     Args:
         rate: factor of s^2 after every `inner` iterations; final: last s^2 over the first.
 
     Source: kexue.fm post 5155: for s -> 0 the responsibilities become 0 or 1 and EM is K-Means.
     """
-    variance = _sum_of_squares(rows, engine) / (rows.total_weight * centres.shape[1])
+    variance = variance_of(rows, engine) * centres.shape[1]  # above every direction's variance
     last = variance * final
     fit = AnnealedFit(centres, [], [], [], np.empty(0, np.int32))
     while variance > last:

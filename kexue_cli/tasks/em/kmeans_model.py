@@ -13,7 +13,7 @@ from kexue_cli.tasks.base import Metric
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table, check_values, column_moments
 from kexue_cli.tasks.em.engine import Rows
-from kexue_cli.tasks.em.kmeans import AnnealedFit, KMeansFit, annealed, inertia, lloyd
+from kexue_cli.tasks.em.kmeans import AnnealedFit, KMeansFit, annealed, inertia, lloyd, variance_of
 from kexue_cli.tasks.em.mixture_models import start_means
 from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.starts import centres_of, distinct_rows
@@ -82,7 +82,7 @@ class Kmeans:
         """From nearly one common centre down to variance 0."""
         generator = np.random.default_rng(seed)
         nudge = 0.01 * generator.standard_normal((self.n_components, len(self.shift)))
-        spread = np.sqrt(column_spread(rows))
+        spread = np.sqrt(variance_of(rows, session.engine))
         settings = self.settings
         self.path = annealed(
             rows, nudge * spread, session.engine, settings.rate, settings.final_variance
@@ -153,12 +153,3 @@ class Kmeans:
         """Take what `state_dict` gave."""
         self.centres, self.shift = state["centres"].numpy(), state["shift"].numpy()
         self.n_components = len(self.centres)
-
-
-def column_spread(rows: Rows) -> np.ndarray:
-    """Variances of the columns, (d,), unweighted."""
-    total = np.zeros(rows.values.shape[1])
-    for start, stop in rows.slices():
-        total += np.sum(rows.part(start, stop).centred() ** 2, axis=0)
-    spread: np.ndarray = total / len(rows)
-    return spread

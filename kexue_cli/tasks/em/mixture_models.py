@@ -113,7 +113,9 @@ class MixtureModel(ABC):
             gaps = check_values(table, self.takes_gaps())
         if gaps:
             share = gaps / (len(table) * len(table.columns))
-            session.ctx.console.say(f"{gaps} missing values ({share:.1%}): hidden like the component")
+            session.ctx.console.say(
+                f"{gaps} missing values ({share:.1%}): hidden like the component"
+            )
         found = self._distinct(rows, max(numbers)) if not gaps else len(rows)
         if found < max(numbers):
             raise UserError(
@@ -214,9 +216,7 @@ class MixtureModel(ABC):
             )
         if alone:
             starts = outcome.restarts
-            reached = sum(
-                row["log_likelihood"] > outcome.log_likelihood - 0.01 for row in starts
-            )
+            reached = sum(row["log_likelihood"] > outcome.log_likelihood - 0.01 for row in starts)
             console.say(
                 f"{name}: log-likelihood {outcome.log_likelihood:.6f} after {outcome.iterations} "
                 f"iterations; restart {outcome.restart} of {len(starts)} (seed {outcome.seed}), "
@@ -239,8 +239,12 @@ class MixtureModel(ABC):
         def fit_again(family: Family, values: np.ndarray, resample: int) -> Outcome:
             fresh = Rows(values, np.zeros(values.shape[1]))
             again = self.family(Candidate(family.n_components, covariance), fresh)
-            seeds = [session.ctx.seeds.integer(f"resample {resample} restart {i}") for i in range(3)]
-            return fit_mixture(again, fresh, session.engine, self.fit_settings(session, False), seeds)
+            seeds = [
+                session.ctx.seeds.integer(f"resample {resample} restart {i}") for i in range(3)
+            ]
+            return fit_mixture(
+                again, fresh, session.engine, self.fit_settings(session, False), seeds
+            )
 
         generator = session.ctx.seeds.numpy("bootstrap")
         numbers = sorted(outcomes)
@@ -298,7 +302,9 @@ class MixtureModel(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and what `family` needs to use them."""
-        parameters = {name: torch.from_numpy(a.copy()) for name, a in self.chosen.parameters.items()}
+        parameters = {
+            name: torch.from_numpy(a.copy()) for name, a in self.chosen.parameters.items()
+        }
         return {
             "parameters": parameters,
             "shift": torch.from_numpy(self.shift),

@@ -44,9 +44,7 @@ class Gmm(MixtureModel):
         if len(getattr(self, "shift", ())) == 1:  # one column: only the variance differs
             names = ["EII" if name[0] == "E" else "VII" for name in names]
         names = list(dict.fromkeys(names))
-        return [
-            Candidate(base.components, name) for base in super().candidates() for name in names
-        ]
+        return [Candidate(base.components, name) for base in super().candidates() for name in names]
 
     def learn_columns(self, table: Table, rows: Rows) -> None:
         """Means, variances and total scatter of the columns, for all families of this table."""

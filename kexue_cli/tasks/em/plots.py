@@ -52,8 +52,12 @@ def _climb(session: Session, folder: Path) -> None:
     marginal = np.array([row["marginal_nll"] for row in history])
     joint = np.array([row["joint_kl_after_m"] for row in history])
     floor = marginal.min()
-    top.plot(steps, marginal - floor, marker="o", ms=3, color=COLOURS[0], label="marginal NLL (after E)")
-    top.plot(steps + 0.5, joint - floor, marker="s", ms=3, color=COLOURS[1], label="joint KL after M")
+    top.plot(
+        steps, marginal - floor, marker="o", ms=3, color=COLOURS[0], label="marginal NLL (after E)"
+    )
+    top.plot(
+        steps + 0.5, joint - floor, marker="s", ms=3, color=COLOURS[1], label="joint KL after M"
+    )
     top.set_yscale("symlog", linthresh=1e-6)
     top.set_ylabel(f"nats above {floor:.4f}")
     top.legend(frameon=False)

@@ -67,7 +67,9 @@ def plsa(
         if len(history) > 1 and abs(history[-1] - history[-2]) < tol:
             converged = True
             break
-        ratio = sparse.csr_matrix((counts.data / mixed, counts.indices, counts.indptr), counts.shape)
+        ratio = sparse.csr_matrix(
+            (counts.data / mixed, counts.indices, counts.indptr), counts.shape
+        )
         new_topics = topics * (ratio @ words.T)
         if not fold_in:
             words = words * (ratio.T @ topics).T

@@ -35,7 +35,9 @@ def component_rows(model: Any, table: Table) -> list[dict[str, Any]]:
         if chosen is not None:
             row["weight"] = float(chosen.parameters["weights"][0, k])
             row["expected_rows"] = float(chosen.count[k])
-        row |= {f"mean_{name}": float(value) for name, value in zip(table.columns, mean, strict=True)}
+        row |= {
+            f"mean_{name}": float(value) for name, value in zip(table.columns, mean, strict=True)
+        }
         rows.append(row)
     return rows
 
@@ -52,7 +54,9 @@ def _write_covariances(
             rows.append({"component": k} | dict(zip(table.columns, found.tolist(), strict=True)))
             continue
         for name, line in zip(table.columns, found.tolist(), strict=True):
-            rows.append({"component": k, "row": name, **dict(zip(table.columns, line, strict=True))})
+            rows.append(
+                {"component": k, "row": name, **dict(zip(table.columns, line, strict=True))}
+            )
     directory.write_table("covariances.csv", rows)
 
 

@@ -33,9 +33,7 @@ def distinct_rows(values: np.ndarray, enough: int) -> int:
     return len(head) if len(head) >= enough else len(np.unique(values, axis=0))
 
 
-def plus_plus(
-    values: np.ndarray, components: int, generator: np.random.Generator
-) -> np.ndarray:
+def plus_plus(values: np.ndarray, components: int, generator: np.random.Generator) -> np.ndarray:
     """Centres (K, d) by greedy k-means++ (Arthur and Vassilvitskii 2007): rows of `values`.
 
     Each further centre is the best of 2 + log K candidates drawn with probability proportional to
@@ -58,9 +56,7 @@ def plus_plus(
     return centres
 
 
-def _squared_distances(
-    values: np.ndarray, squares: np.ndarray, centres: np.ndarray
-) -> np.ndarray:
+def _squared_distances(values: np.ndarray, squares: np.ndarray, centres: np.ndarray) -> np.ndarray:
     distances = squares[:, None] - 2 * values @ centres.T + np.einsum("kd,kd->k", centres, centres)
     # rounding leaves a centre a hair away from itself; it must not be drawn twice
     distances[distances < 1e-13 * (squares.max() + 1e-300)] = 0.0
@@ -94,7 +90,9 @@ def centres_of(
     return np.stack(found)
 
 
-def nearest_centre(centres: np.ndarray, scale: np.ndarray, second: tuple[int, ...] | None) -> Natural:
+def nearest_centre(
+    centres: np.ndarray, scale: np.ndarray, second: tuple[int, ...] | None
+) -> Natural:
     """Natural parameters whose hard E-step gives each row to its nearest centre."""
     weighted = centres / scale**2
     constant = -0.5 * np.sum(weighted * centres, axis=2)
@@ -156,9 +154,7 @@ def _anchor(centres: np.ndarray, rows: Rows) -> None:
         centres[:, k] = mean - rows.shift
 
 
-def _random_partition(
-    family: Family, rows: Rows, engine: Engine, seeds: list[int]
-) -> Statistics:
+def _random_partition(family: Family, rows: Rows, engine: Engine, seeds: list[int]) -> Statistics:
     shape = (len(seeds), family.n_components)
     second = family.second_shape()
     quadratic = None if second is None else np.zeros((*shape, *second))

@@ -66,13 +66,10 @@ def _read_ldac(path: Path) -> Any:
             promised = int(head)
         except ValueError as error:
             raise UserError(
-                f"{path}, line {number}: expected `M word:count word:count …`, found "
-                f"{line[:60]!r}"
+                f"{path}, line {number}: expected `M word:count word:count …`, found {line[:60]!r}"
             ) from error
         if promised != len(pairs) or any(int(word) < 0 for word, _ in split):
-            raise UserError(
-                f"{path}, line {number}: promises {promised} words, found {len(pairs)}"
-            )
+            raise UserError(f"{path}, line {number}: promises {promised} words, found {len(pairs)}")
         ends.append(len(words))
     columns = max(words, default=-1) + 1
     return sparse.csr_matrix((counts, words, ends), shape=(len(ends) - 1, columns))

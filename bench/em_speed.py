@@ -1,0 +1,323 @@
+"""Our EM against scikit-learn's, side by side: same data, same start, same iterations, same threads.
+
+    python bench/em_speed.py                     all tables, one thread
+    python bench/em_speed.py --threads 2
+    python bench/em_speed.py --only full,kmeans  some of: full, tied, diag, spherical, kmeans,
+                                                 restarts, memory, growth (writes em_growth.png)
+
+scikit-learn's time per iteration is the difference between two fits of different length, so that
+its start and last E-step do not count; so is ours. Both compute in float64 (K-Means in float32).
+Every pair of likelihoods is compared, too: a fast wrong answer would show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+ROWS, COLUMNS, COMPONENTS = 100_000, 32, 16
+MODELS = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+GOALS = {"full": 5.0, "tied": 8.0, "diag": 2.5, "spherical": 2.5, "kmeans": 1.3}
+
+
+def clusters(rows: int, columns: int, components: int, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    centres = 2.0 * generator.normal(size=(components, columns))
+    return centres[generator.integers(components, size=rows)] + generator.normal(
+        size=(rows, columns)
+    )
+
+
+def per_iteration(run: Callable[[int], object], short: int, long: int, repeats: int = 3) -> float:
+    """Median over repeats of (time of `long` iterations - time of `short`) / difference, s."""
+    run(1)
+    found = []
+    for _ in range(repeats):
+        times = []
+        for iterations in (short, long):
+            start = time.perf_counter()
+            run(iterations)
+            times.append(time.perf_counter() - start)
+        found.append((times[1] - times[0]) / (long - short))
+    return float(np.median(found))
+
+
+def ours(values: np.ndarray, model: str, means: np.ndarray, threads: int) -> Callable[[int], float]:
+    """A function from iterations to the log-likelihood per row, from these start means (R, K, d)."""
+    from kexue_cli.tasks.em.covariance import AXIS_PARALLEL
+    from kexue_cli.tasks.em.engine import Engine, Rows
+    from kexue_cli.tasks.em.fitting import expectation_of
+    from kexue_cli.tasks.em.gaussian import GaussianMixture
+    from kexue_cli.tasks.em.iterate import Iteration, iterate
+    from kexue_cli.tasks.em.models import total_scatter
+
+    rows = Rows(values, values.mean(axis=0))
+    scatter = total_scatter(rows)
+    variances = np.diag(scatter) / len(values)
+    column_scatter = np.diag(scatter) if model in AXIS_PARALLEL else scatter
+    family = GaussianMixture(model, means.shape[1], column_scatter, variances, prior=0.0)
+    shape = means.shape[:2]
+    deviations = np.ones((*shape, means.shape[2]))
+    covariances = (
+        deviations if model in AXIS_PARALLEL else deviations[..., None] * np.eye(means.shape[2])
+    )
+    start = {
+        "weights": np.full(shape, 1.0 / shape[1]),
+        "means": means - rows.shift,
+        "covariances": covariances,
+    }
+    engine = Engine(threads=threads)
+
+    def run(iterations: int) -> float:
+        how = Iteration(max_iter=iterations, tol=0.0)
+        fit = iterate(family, expectation_of(rows, engine, False), start, how)
+        return float(fit.log_likelihood[0]) / len(values)
+
+    return run
+
+
+def theirs(values: np.ndarray, kind: str, means: np.ndarray) -> Callable[[int], float]:
+    from sklearn.mixture import GaussianMixture
+
+    components, columns = means.shape
+    unit = {
+        "full": np.tile(np.eye(columns), (components, 1, 1)),
+        "tied": np.eye(columns),
+        "diag": np.ones((components, columns)),
+        "spherical": np.ones(components),
+    }[kind]
+
+    def run(iterations: int) -> float:
+        mixture = GaussianMixture(
+            components,
+            covariance_type=kind,
+            tol=0.0,
+            reg_covar=0.0,
+            max_iter=iterations,
+            weights_init=np.full(components, 1.0 / components),
+            means_init=means,
+            precisions_init=unit,
+        )
+        return (
+            float(mixture.fit(values).score(values)) if iterations == 5 else _fit(mixture, values)
+        )
+
+    return run
+
+
+def _fit(mixture: object, values: np.ndarray) -> float:
+    mixture.fit(values)  # type: ignore[attr-defined]
+    return 0.0
+
+
+def mixtures(kinds: list[str], threads: int) -> None:
+    values = clusters(ROWS, COLUMNS, COMPONENTS)
+    means = values[:COMPONENTS]
+    print(f"Gaussian mixtures, {ROWS} x {COLUMNS}, K={COMPONENTS}, float64, {threads} thread(s)")
+    print("kind       sklearn s/it  ours s/it   ratio   goal   difference of log-lik. per row")
+    for kind in kinds:
+        us, them = ours(values, MODELS[kind], means[None], threads), theirs(values, kind, means)
+        difference = us(5) - them(5)
+        slow, fast = per_iteration(them, 2, 6), per_iteration(us, 2, 22 if kind != "full" else 10)
+        print(
+            f"{kind:10s} {slow:11.4f} {fast:11.4f} {slow / fast:7.1f}x {GOALS[kind]:5.1f}x"
+            f"   {difference:.1e}"
+        )
+        if kind == "full":
+            features = 1 + COLUMNS + COLUMNS * (COLUMNS + 1) // 2
+            flop = 4.0 * ROWS * features * COMPONENTS
+            peak = peak_flops()
+            print(
+                f"           {flop / 1e9:.2f} GFLOP per iteration with symmetric features: "
+                f"{flop / fast / 1e9:.1f} GFLOP/s of {peak / 1e9:.1f} in a large product"
+            )
+
+
+def peak_flops() -> float:
+    """What one thread reaches in a large float64 product."""
+    a = np.random.default_rng(0).normal(size=(1500, 1500))
+    a @ a
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * 1500.0**3 / min(times)
+
+
+def kmeans(threads: int) -> None:
+    from sklearn.cluster import KMeans
+
+    from kexue_cli.tasks.em.engine import Engine, Rows
+    from kexue_cli.tasks.em.kmeans import lloyd
+
+    rows, columns, components = 200_000, 64, 64
+    print(
+        f"K-Means, {rows} x {columns}, K={components}, float32, {threads} thread(s), iterations 2-9"
+    )
+    for name in ("clustered", "structureless"):
+        if name == "clustered":
+            values = clusters(rows, columns, components).astype(np.float32)
+        else:
+            values = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
+        start = np.random.default_rng(1).permutation(values)[:components]
+        shift = values.mean(axis=0, dtype=np.float64)
+        engine = Engine(threads=threads)
+
+        def us(iterations: int) -> float:
+            return lloyd(Rows(values, shift), start - shift, iterations, engine=engine).inertia
+
+        def them(iterations: int) -> float:
+            fit = KMeans(components, init=start, n_init=1, max_iter=iterations, tol=0.0)
+            return float(fit.fit(values).inertia_)
+
+        difference = us(9) / them(9) - 1
+        slow, fast = per_iteration(them, 1, 9, 3), per_iteration(us, 1, 9, 3)
+        print(
+            f"{name:14s} sklearn {slow:.4f} s/it, ours {fast:.4f}, ratio {slow / fast:.2f}x (goal "
+            f"{GOALS['kmeans']}x), relative difference of inertia {difference:.1e}"
+        )
+
+
+def restarts(threads: int) -> None:
+    print("Ten restarts in one batch against one (goal below 6x)")
+    for rows, columns, components in ((ROWS, COLUMNS, COMPONENTS), (2000, 8, 4), (150, 4, 3)):
+        values = clusters(rows, columns, components)
+        draw = np.random.default_rng(2)
+        means = np.stack([values[draw.choice(rows, components, replace=False)] for _ in range(10)])
+        parts = []
+        for kind, model in MODELS.items():
+            one, ten = (ours(values, model, m, threads) for m in (means[:1], means))
+            long = 6 if rows > 10_000 else 60
+            ratio = per_iteration(ten, 1, long) / per_iteration(one, 1, long)
+            parts.append(f"{kind} {ratio:.1f}x")
+        print(f"{rows} x {columns}, K={components}: " + ", ".join(parts))
+
+
+def memory() -> None:
+    """Peak memory above the data, each in a process of its own."""
+    print(f"Peak memory beside the data, {ROWS * 4} x {COLUMNS}, K={COMPONENTS}")
+    for kind in MODELS:
+        found = [_peak(kind, who) for who in ("sklearn", "ours")]
+        print(
+            f"{kind:10s} sklearn {found[0] / 1e6:7.1f} MB, ours {found[1] / 1e6:6.1f} MB, "
+            f"{found[1] / found[0]:.2f} of it (goal 0.25)"
+        )
+
+
+def _peak(kind: str, who: str) -> float:
+    command = [sys.executable, __file__, "--peak", kind, who]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def measure_peak(kind: str, who: str) -> None:
+    """Print bytes of resident memory that two iterations add to those before, at their peak."""
+    import resource
+
+    values = clusters(ROWS * 4, COLUMNS, COMPONENTS)
+    means = values[:COMPONENTS]
+    # the first run on few rows loads libraries and compiled code; its memory does not count
+    small = np.ascontiguousarray(values[:200])
+    for part in (small, values):
+        run = (
+            theirs(part, kind, means)
+            if who == "sklearn"
+            else ours(part, MODELS[kind], means[None], 1)
+        )
+        run(2)
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if part is small:
+            _reset_peak()
+            before = _resident()
+    print(max(used, _high_water()) - before if _high_water() == 0 else _high_water() - before)
+
+
+def _reset_peak() -> None:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _status(key: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return float(line.split()[1]) * 1024
+    return 0.0
+
+
+def _resident() -> float:
+    return _status("VmRSS")
+
+
+def _high_water() -> float:
+    return _status("VmHWM")
+
+
+def growth(threads: int) -> None:
+    """Time per iteration over n, d and K, with a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    base = {"n": 20_000, "d": 16, "K": 8}
+    sweeps = {"n": [5000, 20_000, 80_000], "d": [4, 8, 16, 32, 64], "K": [2, 4, 8, 16, 32, 64]}
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    for axis, (name, sizes) in zip(figure.subplots(1, 3), sweeps.items(), strict=True):
+        for kind, model in MODELS.items():
+            times = []
+            for size in sizes:
+                n, d, k = (base | {name: size}).values()
+                values = clusters(n, d, k)
+                times.append(per_iteration(ours(values, model, values[None, :k], threads), 1, 5))
+            print(
+                f"{kind} over {name}: "
+                + ", ".join(f"{s}: {t * 1e3:.1f} ms" for s, t in zip(sizes, times, strict=True))
+            )
+            axis.plot(sizes, times, marker="o", label=kind)
+        axis.set(xscale="log", yscale="log", xlabel=name, ylabel="s per iteration")
+    axis.legend()
+    figure.suptitle(f"n={base['n']}, d={base['d']}, K={base['K']}, one of them varied")
+    figure.savefig("em_growth.png", dpi=120)
+    print("em_growth.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="full,tied,diag,spherical,kmeans,restarts,memory,growth")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        measure_peak(*arguments.peak)
+        return
+    from threadpoolctl import threadpool_limits
+
+    warnings.simplefilter("ignore")
+    chosen = arguments.only.split(",")
+    with threadpool_limits(arguments.threads):
+        kinds = [kind for kind in MODELS if kind in chosen]
+        if kinds:
+            mixtures(kinds, arguments.threads)
+        if "kmeans" in chosen:
+            kmeans(arguments.threads)
+        if "restarts" in chosen:
+            restarts(arguments.threads)
+        if "memory" in chosen:
+            memory()
+        if "growth" in chosen:
+            growth(arguments.threads)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    os.environ["PYTHONPATH"] = sys.path[0]
+    main()

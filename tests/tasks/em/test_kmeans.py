@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+
+from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.kmeans import annealed, lloyd
+from kexue_cli.tasks.em.starts import plus_plus
+from tests.tasks.em.helpers import iris
+
+
+@pytest.mark.parametrize("prunes", ["clustered", "structureless"])
+def test_lloyd_takes_the_same_path_as_scikit_learn(prunes: str) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(3000, 6))
+    if prunes == "clustered":
+        values += 8 * generator.normal(size=(12, 6))[generator.integers(12, size=3000)]
+    start = values[:12]
+    theirs = KMeans(12, init=start, n_init=1, tol=0.0, max_iter=300, algorithm="lloyd").fit(values)
+    shift = values.mean(axis=0)
+    ours = lloyd(Rows(values, shift), start - shift)
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-12)
+    assert ours.iterations == theirs.n_iter_
+    np.testing.assert_array_equal(ours.labels, theirs.labels_)
+    assert np.all(np.diff(ours.history) <= 1e-9 * ours.history[0])
+
+
+def test_stopped_early_the_labels_belong_to_the_last_centres() -> None:
+    values = np.random.default_rng(0).normal(size=(500, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = KMeans(5, init=values[:5], n_init=1, tol=0.0, max_iter=3).fit(values)
+    ours = lloyd(values, values[:5], max_iter=3)
+    assert not ours.converged
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-12)
+
+
+def test_iris_inertia_is_the_known_minimum() -> None:
+    values, _ = iris()
+    results = [
+        lloyd(values, plus_plus(values, 3, np.random.default_rng(seed))).inertia
+        for seed in range(10)
+    ]
+    assert min(results) == pytest.approx(78.851441426, abs=1e-8)
+
+
+def test_float32_rows_far_from_zero() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(2000, 4)) + 5 * generator.integers(0, 2, size=(2000, 1)) + 1e4
+    single = values.astype(np.float32)
+    shift = single.mean(axis=0, dtype=np.float64)
+    ours = lloyd(Rows(single, shift), single[:2] - shift)
+    exact = lloyd(Rows(single.astype(np.float64), shift), single[:2] - shift)
+    assert ours.inertia == pytest.approx(exact.inertia, rel=1e-6)  # a row on the border may differ
+
+
+def test_weights_count_as_repeated_rows() -> None:
+    values, _ = iris()
+    weights = np.random.default_rng(0).integers(0, 3, size=150)
+    shift = np.zeros(4)
+    weighted = lloyd(Rows(values, shift, weights.astype(float)), values[[0, 60, 120]])
+    repeated = lloyd(np.repeat(values, weights, axis=0), values[[0, 60, 120]])
+    assert weighted.inertia == pytest.approx(repeated.inertia, rel=1e-12)
+
+
+def test_an_empty_cluster_takes_the_farthest_row() -> None:
+    values = np.concatenate([np.zeros((5, 1)), np.ones((5, 1)), [[10.0]]])
+    fit = lloyd(values, np.array([[0.0], [1.0], [1000.0]]))
+    assert fit.inertia == 0.0
+    assert sorted(fit.count.tolist()) == [1.0, 5.0, 5.0]
+
+
+def test_threads_change_nothing() -> None:
+    values = np.random.default_rng(0).normal(size=(40_000, 20))
+    one, two = (lloyd(values, values[:7], 10, engine=Engine(threads=n)) for n in (1, 2))
+    np.testing.assert_array_equal(one.centres, two.centres)
+
+
+def test_torch_path_equals_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kexue_cli.tasks.em import kmeans
+
+    values, _ = iris()
+    ours = lloyd(values, values[[0, 60, 120]])
+    torch_step = kmeans._torch_step
+    monkeypatch.setattr(kmeans, "_kernel_step", lambda rows, c, state: torch_step(rows, c, "cpu"))
+    plain = lloyd(values, values[[0, 60, 120]])
+    assert plain.inertia == pytest.approx(ours.inertia, rel=1e-12)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_plus_plus_never_takes_a_row_twice() -> None:
+    values = np.repeat(np.arange(6.0)[:, None], 50, axis=0)
+    for seed in range(20):
+        centres = plus_plus(values, 6, np.random.default_rng(seed))
+        assert sorted(centres.ravel().tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_mixture_with_vanishing_variance_ends_as_kmeans() -> None:
+    values, _ = iris()
+    shift = values.mean(axis=0)
+    rows = Rows(values, shift)
+    nudge = 0.01 * np.random.default_rng(0).normal(size=(3, 4))
+    path = annealed(rows, nudge, Engine(), final=1e-5)
+    assert path.inertia[-1] == pytest.approx(78.851441426, abs=1e-8)
+    assert path.entropy_per_row[0] == pytest.approx(np.log(3), abs=0.01)
+    assert path.entropy_per_row[-2] < 1e-4  # responsibilities are 0 or 1 before the hard step
