@@ -232,10 +232,7 @@ class Gpt(nn.Module):
             x = x + self.positions(positions)
         else:
             rotation = rotation_of(positions, self.arch.head_width)
-        x = self.embedding_dropout(self.embedding_norm(x))
-        if torch.is_autocast_enabled(x.device.type) and self.arch.norm == "layer":
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # the sums of all blocks, too
-        return x, rotation
+        return self.embedding_dropout(self.embedding_norm(x)), rotation
 
     def attention_maps(self, tokens: Tensor) -> Tensor:
         """Attention probabilities of every layer, (layer, batch, head, query, key)."""
