@@ -154,37 +154,38 @@ def peak_flops() -> float:
 
 
 def kmeans(threads: int) -> None:
+    rows, columns, components = 200_000, 64, 64
+    shape = f"{rows} x {columns}, K={components}"
+    print(f"K-Means, {shape}, float32, {threads} thread(s), iterations 2 to 9")
+    values = clusters(rows, columns, components).astype(np.float32)
+    _kmeans_pair("clustered", values, components, threads)
+    values = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
+    _kmeans_pair("structureless", values, components, threads)
+
+
+def _kmeans_pair(name: str, values: np.ndarray, components: int, threads: int) -> None:
     from sklearn.cluster import KMeans
 
     from kexue_cli.tasks.em.engine import Engine, Rows
     from kexue_cli.tasks.em.kmeans import lloyd
 
-    rows, columns, components = 200_000, 64, 64
+    start = np.random.default_rng(1).permutation(values)[:components]
+    shift = values.mean(axis=0, dtype=np.float64)
+    engine = Engine(threads=threads)
+
+    def us(iterations: int) -> float:
+        return lloyd(Rows(values, shift), start - shift, iterations, engine=engine).inertia
+
+    def them(iterations: int) -> float:
+        fit = KMeans(components, init=start, n_init=1, max_iter=iterations, tol=0.0)
+        return float(fit.fit(values).inertia_)
+
+    difference = us(9) / them(9) - 1
+    slow, fast = per_iteration(them, 1, 9, 3), per_iteration(us, 1, 9, 3)
     print(
-        f"K-Means, {rows} x {columns}, K={components}, float32, {threads} thread(s), iterations 2-9"
+        f"{name:14s} sklearn {slow:.4f} s/it, ours {fast:.4f}, ratio {slow / fast:.2f}x (goal "
+        f"{GOALS['kmeans']}x), relative difference of inertia {difference:.1e}"
     )
-    for name in ("clustered", "structureless"):
-        if name == "clustered":
-            values = clusters(rows, columns, components).astype(np.float32)
-        else:
-            values = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
-        start = np.random.default_rng(1).permutation(values)[:components]
-        shift = values.mean(axis=0, dtype=np.float64)
-        engine = Engine(threads=threads)
-
-        def us(iterations: int) -> float:
-            return lloyd(Rows(values, shift), start - shift, iterations, engine=engine).inertia
-
-        def them(iterations: int) -> float:
-            fit = KMeans(components, init=start, n_init=1, max_iter=iterations, tol=0.0)
-            return float(fit.fit(values).inertia_)
-
-        difference = us(9) / them(9) - 1
-        slow, fast = per_iteration(them, 1, 9, 3), per_iteration(us, 1, 9, 3)
-        print(
-            f"{name:14s} sklearn {slow:.4f} s/it, ours {fast:.4f}, ratio {slow / fast:.2f}x (goal "
-            f"{GOALS['kmeans']}x), relative difference of inertia {difference:.1e}"
-        )
 
 
 def restarts(threads: int) -> None:
@@ -299,7 +300,7 @@ def main() -> None:
     if arguments.peak:
         measure_peak(*arguments.peak)
         return
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     warnings.simplefilter("ignore")
     chosen = arguments.only.split(",")

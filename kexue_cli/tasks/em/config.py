@@ -31,6 +31,7 @@ class EmTask(TaskConfig):
     _target_: str = "kexue_cli.tasks.em.task.EmTask"
     n_samples: int = 1000  # of mode=generate
     plots: bool = True
+    max_predictions: int = 1_000_000  # rows above which predictions.csv is not written
 
 
 @dataclass

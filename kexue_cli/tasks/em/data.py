@@ -23,7 +23,7 @@ class Table:
     """Rows to cluster.
 
     Attributes:
-        values: (n, d) numbers, possibly memory-mapped or scipy sparse; NaN where a value is missing.
+        values: (n, d) numbers, possibly memory-mapped or scipy sparse; NaN is a missing value.
         columns: d names.
         ids: (n,); weights: (n,) or None.
         labels: (n,) int64, -1 unknown, or None; classes: their names.

@@ -8,12 +8,11 @@ import numpy as np
 
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 
-
 BLEND = 0.8  # share of a start's own row in its component; the rest is the mean of all rows
 
 
 def _log(values: np.ndarray) -> np.ndarray:
-    """log with a finite floor, so that 0 * log 0 is 0."""
+    """Log with a finite floor, so that 0 * log 0 is 0."""
     with np.errstate(divide="ignore"):
         return np.maximum(np.log(values), -1e300)
 
@@ -82,7 +81,7 @@ class BernoulliMixture:
     def sample(
         self, parameters: Parameters, n: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """n draws: bits (n, d), labels (n,)."""
+        """Draw n rows: bits (n, d), labels (n,)."""
         weights = parameters["weights"][0]
         labels = generator.choice(self.n_components, size=n, p=weights / weights.sum())
         means = parameters["means"][0][labels]
@@ -127,7 +126,7 @@ class MultinomialMixture:
         return {"weights": weights, "means": means}
 
     def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters:
-        """Equal weights; word frequencies (R, K, d) of rows, blended with those of all rows (d,)."""
+        """Equal weights; word frequencies (R, K, d) of rows, blended with those of all (d,)."""
         means = centres / centres.sum(axis=2, keepdims=True)
         if overall is not None:
             means = BLEND * means + (1 - BLEND) * overall / overall.sum()
@@ -154,7 +153,7 @@ class MultinomialMixture:
     def sample(
         self, parameters: Parameters, n: int, generator: np.random.Generator, words: int = 100
     ) -> tuple[np.ndarray, np.ndarray]:
-        """n draws of `words` words each: counts (n, d), labels (n,)."""
+        """Draw `n` rows of `words` words each: counts (n, d), labels (n,)."""
         weights = parameters["weights"][0]
         labels = generator.choice(self.n_components, size=n, p=weights / weights.sum())
         rows = np.zeros((n, self.columns))

@@ -131,7 +131,7 @@ class Engine:
         if importlib.util.find_spec("threadpoolctl") is None:
             return contextlib.nullcontext()
         if self._blas is None:
-            from threadpoolctl import ThreadpoolController
+            from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
             self._blas = ThreadpoolController()
         limited: contextlib.AbstractContextManager[Any] = self._blas.limit(

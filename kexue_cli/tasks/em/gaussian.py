@@ -50,7 +50,7 @@ class GaussianMixture:
 
     @property
     def columns(self) -> int:
-        """d."""
+        """Number of columns, d."""
         return len(self.variances)
 
     @property
@@ -209,7 +209,7 @@ class GaussianMixture:
     def sample(
         self, parameters: Parameters, n: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """n draws from the first restart's mixture: rows (n, d) relative to the shift, labels."""
+        """Draw n rows of the first restart: (n, d) relative to the shift, and their components."""
         weights = parameters["weights"][0]
         labels = generator.choice(self.n_components, size=n, p=weights / weights.sum())
         rows = generator.standard_normal((n, self.columns))

@@ -23,20 +23,35 @@ class Family(Protocol):
     n_components: int
 
     @property
-    def n_parameters(self) -> int: ...
+    def n_parameters(self) -> int:
+        """Free parameters."""
+
     @property
-    def columns(self) -> int: ...
-    def second_shape(self) -> tuple[int, ...] | None: ...
-    def maximise(self, sums: Statistics, previous: Parameters | None = None) -> Parameters: ...
-    def from_centres(
-        self, centres: np.ndarray, overall: np.ndarray | None
-    ) -> Parameters | None: ...
-    def natural(self, parameters: Parameters, reduced: bool = True) -> Natural: ...
-    def log_prior(self, parameters: Parameters) -> np.ndarray: ...
-    def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray: ...
+    def columns(self) -> int:
+        """Number of columns, d."""
+
+    def second_shape(self) -> tuple[int, ...] | None:
+        """Shape after (R, K) of the second moments it needs; None: none."""
+
+    def maximise(self, sums: Statistics, previous: Parameters | None = None) -> Parameters:
+        """M-step."""
+
+    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters | None:
+        """Start parameters from centres (R, K, d), if centres are enough to say."""
+
+    def natural(self, parameters: Parameters, reduced: bool = True) -> Natural:
+        """What the E-step needs."""
+
+    def log_prior(self, parameters: Parameters) -> np.ndarray:
+        """Log of the prior's terms that depend on parameters, (R,)."""
+
+    def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray:
+        """Which components are spikes of density, (R, K)."""
+
     def sample(
         self, parameters: Parameters, n: int, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]: ...
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw n rows of the first restart, and their components."""
 
 
 Expectation = Callable[[Natural, Mode, int], Statistics]  # (parameters, mode, iteration) -> sums

@@ -6,6 +6,7 @@ the sums are the product back. Symmetric features need each pair of columns once
 work. Both products go in tiles of 4 x 4, the number of accumulators that stays in registers.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
@@ -28,7 +29,7 @@ _FAST = {"reassoc", "contract", "arcp", "nsz", "nnan", "ninf"}
 
 @numba.njit(nogil=True, cache=True)
 def _exponential(x, scratch, out):
-    """out = exp(x) for x <= 0, to 2 ulp; plain loops that the compiler turns into vector code."""
+    """Set out = exp(x), x <= 0, to 2 ulp; plain loops that the compiler turns into vector code."""
     scratch_bits, out_bits = scratch.view(np.int64), out.view(np.int64)
     for b in range(x.shape[0]):
         value = max(x[b], -700.0)
@@ -54,7 +55,7 @@ def _exponential(x, scratch, out):
 
 
 @numba.njit(nogil=True, fastmath=_FAST, cache=True)
-def _features(x, shift, kind, phi):
+def _features(x, shift, kind, phi):  # noqa: C901 - loops over columns, one set per kind
     """Rows (b, d) to features (1 + d + ..., BLOCK), centred by `shift`."""
     rows, d = x.shape
     for b in range(rows):
@@ -84,7 +85,7 @@ def _features(x, shift, kind, phi):
 
 @numba.njit(nogil=True, fastmath=_FAST, cache=True)
 def _log_joint(phi, w, logits):
-    """logits (C, BLOCK) = w (C, F) @ phi (F, BLOCK); C and F are multiples of TILE."""
+    """Set logits (C, BLOCK) = w (C, F) @ phi (F, BLOCK); C and F are multiples of TILE."""
     components, features = w.shape
     block = phi.shape[1]
     logits[:] = 0.0
@@ -106,7 +107,7 @@ def _log_joint(phi, w, logits):
 
 @numba.njit(nogil=True, fastmath=_FAST, cache=True)
 def _accumulate(phi, r, sums):
-    """sums (C, F) += r (C, BLOCK) @ phi^T (BLOCK, F); C and F are multiples of TILE."""
+    """Add to sums (C, F): r (C, BLOCK) @ phi^T (BLOCK, F); C and F are multiples of TILE."""
     components, block = r.shape
     for f in range(0, phi.shape[0], TILE):
         p0, p1, p2, p3 = phi[f], phi[f + 1], phi[f + 2], phi[f + 3]
@@ -166,7 +167,9 @@ def _drawn(logits, first, components, b, top, threshold):
 
 
 @numba.njit(nogil=True, fastmath={"contract"}, cache=True)
-def _posterior(logits, rows, first, components, mode, weight, label, noise, restart, work, totals):
+def _posterior(  # noqa: C901 - one loop over rows, a branch per mode
+    logits, rows, first, components, mode, weight, label, noise, restart, work, totals
+):
     """Turn the log joints of one restart into weighted responsibilities, in place.
 
     totals[restart] gains the sum of log p(y) and the sum of entropies.
@@ -193,7 +196,7 @@ def _posterior(logits, rows, first, components, mode, weight, label, noise, rest
         w = weight[b] if weight.shape[0] else 1.0
         log_total = math.log(total[b])
         marginal, entropy = top[b] + log_total, log_total - product[b] / total[b]
-        chosen = -1
+        chosen = np.int64(-1)
         if label.shape[0] and label[b] >= 0:
             chosen = label[b]
             marginal, entropy = logits[first + chosen, b], 0.0

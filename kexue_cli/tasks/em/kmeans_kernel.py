@@ -6,6 +6,7 @@ distance to any other centre that earlier passes left behind (Hamerly, "Making k
 2010). The rows that remain go through one matrix product per block.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
@@ -41,7 +42,7 @@ def _add(sums, row, sign):
 
 @numba.njit(nogil=True, fastmath=_FAST, cache=True)
 def _centred(x, shift, out):
-    """out = x - shift; the squared norm."""
+    """Set out = x - shift; the squared norm."""
     square = out[0] * 0
     for j in range(x.shape[0]):
         value = x[j] - shift[j]
@@ -63,7 +64,7 @@ def _squared_distance(x, shift, centre):
 def _resolve(
     y, square, number, waiting, centres, half, scores, top, second, labels, bound, drift, fresh
 ):
-    """Compare the waiting rows with all centres: their new label and bound, and squared distance."""
+    """Compare the waiting rows with all centres: label, bound and squared distance of each."""
     np.dot(centres, y.T, scores)
     _best_two(scores, half, top, second)
     slack = ROUNDING * half.max() * 2

@@ -77,7 +77,8 @@ def expectation(
         part.weights = None if rows.weights is None else rows.weights[chosen]
         part.labels = None if rows.labels is None else rows.labels[chosen]
         total = total + _of_pattern(part, mask, given, mode, generator)
-    assert total.second is not None and natural.quadratic is not None
+    assert total.second is not None
+    assert natural.quadratic is not None
     if natural.quadratic.ndim < 4:
         total.second = np.einsum("rkii->rki", total.second)
     if natural.quadratic.ndim == 2:
@@ -86,7 +87,7 @@ def expectation(
 
 
 def log_joint(values: np.ndarray, natural: Natural) -> np.ndarray:
-    """log p(component, observed part) of centred rows (n, d) under the first restart, (n, K)."""
+    """Values of log p(component, observed part) of centred rows (n, d), first restart: (n, K)."""
     given = moments(natural)
     logits = np.empty((len(values), natural.linear.shape[1]))
     for mask, chosen in patterns(values):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -226,11 +227,13 @@ class MixtureModel(ABC):
     def _compare(self, session: Session) -> None:
         criterion = self.settings.criterion
         ranked = sorted(self.comparison, key=lambda row: row[criterion])
-        session.ctx.console.table(f"best ten by {criterion} (lower is better)", ranked[:10])
+        shown = ("n_components", "covariance", "log_likelihood", "n_parameters", "bic", "icl")
+        short = [{name: row[name] for name in shown} for row in ranked[:10]]
+        session.ctx.console.table(f"best ten by {criterion} (lower is better)", short)
         session.ctx.directory.write_table("model_choice.csv", self.comparison)
 
     def _test(self, outcomes: dict[int, Outcome], rows: Rows, session: Session) -> None:
-        """Bootstrap likelihood-ratio tests of K against the next K, until one is not significant."""
+        """Bootstrap likelihood-ratio tests of every K against the next."""
         covariances = {candidate.covariance for candidate in self.candidates()}
         if len(covariances) > 1:
             raise UserError("model.bootstrap tests one model.covariance at a time; choose one")
@@ -248,7 +251,7 @@ class MixtureModel(ABC):
 
         generator = session.ctx.seeds.numpy("bootstrap")
         numbers = sorted(outcomes)
-        for small, large in zip(numbers[:-1], numbers[1:], strict=True):
+        for small, large in pairwise(numbers):
             test = bootstrap_test(
                 outcomes[small], outcomes[large], fit_again, self.settings.bootstrap, generator
             )
@@ -292,7 +295,7 @@ class MixtureModel(ABC):
         return np.concatenate(blocks)
 
     def sample(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """n draws in the units of the data: rows (n, d), components (n,)."""
+        """Draw n rows in the units of the data: rows (n, d), components (n,)."""
         rows, labels = self.chosen.family.sample(self.chosen.parameters, n, generator)
         return rows + self.shift, labels
 

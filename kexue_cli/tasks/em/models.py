@@ -125,7 +125,7 @@ class Bernoulli(MixtureModel):
         if not isinstance(values, np.ndarray):
             raise UserError(f"model=bernoulli_mixture needs a table; {table.name} holds counts")
         low, high = float(values.min()), float(values.max())
-        if not (0 <= low and high <= 1):
+        if not (low >= 0 and high <= 1):
             raise UserError(
                 f"model=bernoulli_mixture needs values from 0 to 1; {table.name} has {low:g} to "
                 f"{high:g}. Scale them by data.divide_by"
@@ -174,6 +174,12 @@ class Coins(Multinomial):
     def family(self, candidate: Candidate, rows: Rows) -> MultinomialMixture:
         """Two words, heads and tails; weights stay equal."""
         return MultinomialMixture(candidate.components, 2, 0.0, fixed_weights=True)
+
+    def evaluate(self, table: Table, session: Session, fitted_rows: bool) -> dict[str, float]:
+        """And the coins themselves."""
+        heads = self.means()[:, 0]
+        coins = {f"head_probability_{k}": float(heads[k]) for k in range(len(heads))}
+        return super().evaluate(table, session, fitted_rows) | coins
 
     def fit_settings(self, session: Session, gaps: bool) -> Settings:
         """Start from the given biases."""

@@ -1,11 +1,11 @@
-"""Mixtures of exponential families: natural parameters, sufficient statistics, the post's two terms.
+"""Mixtures of exponential families: natural parameters, sums, the post's two terms.
 
 Every mixture of this task is, for a row y and component k,
 
     log p(k, y) = constant_k + linear_k . y + <quadratic_k, T(y)>
 
-where T(y) is nothing, |y|^2, y^2 by column, or y y^T: the shape of `quadratic` says which. One E-step
-turns natural parameters into sums of the same shapes; one M-step turns the sums into parameters.
+where T(y) is nothing, |y|^2, y^2 by column, or y y^T: the shape of `quadratic` says which. One
+E-step turns natural parameters into sums of the same shapes; one M-step turns sums into parameters.
 R restarts are fitted at once: every array leads with (restart, component).
 """
 
@@ -78,11 +78,13 @@ class Statistics:
         return self._with(other, -1.0)
 
     def _with(self, other: Statistics, sign: float) -> Statistics:
-        both_second = self.second is not None and other.second is not None
+        second: np.ndarray | None = None
+        if self.second is not None and other.second is not None:
+            second = self.second + sign * other.second
         return Statistics(
             self.count + sign * other.count,
             self.first + sign * other.first,
-            self.second + sign * other.second if both_second else None,  # type: ignore[operator]
+            second,
             self.log_likelihood + sign * other.log_likelihood,
             self.entropy + sign * other.entropy,
         )
@@ -131,7 +133,7 @@ def joint_divergence(natural: Natural, sums: Statistics) -> np.ndarray:
 
 
 def log_joint(natural: Natural, rows: np.ndarray) -> np.ndarray:
-    """log p(k, y) of every row under the first restart, (n, K), without `offset`."""
+    """Values of log p(k, y) of every row under the first restart, (n, K), without `offset`."""
     logits = natural.constant[0] + rows @ natural.linear[0].T
     quadratic = None if natural.quadratic is None else natural.quadratic[0]
     if quadratic is None:
@@ -146,7 +148,7 @@ def log_joint(natural: Natural, rows: np.ndarray) -> np.ndarray:
 
 
 def log_sum_exp(logits: np.ndarray) -> np.ndarray:
-    """log sum exp over the last axis, safe for any magnitude."""
+    """Log of the sum of exp over the last axis, safe for any magnitude."""
     top = logits.max(axis=-1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     return (top + np.log(np.sum(np.exp(logits - top), axis=-1, keepdims=True)))[..., 0]

@@ -30,7 +30,7 @@ def draw(model: Any, table: Table, session: Session, folder: Path) -> None:
         _topics(model, folder)
     elif table.shape is not None:
         _images(model, table, folder)
-    elif isinstance(table.values, np.ndarray) and not np.isnan(np.asarray(table.values)).any():
+    elif isinstance(table.values, np.ndarray):
         _data(model, table, session, folder)
 
 
@@ -86,7 +86,7 @@ def _one_curve(session: Session, folder: Path) -> None:
 
 
 def _choice(comparison: list[dict[str, Any]], folder: Path) -> None:
-    """Criteria over the number of components, a curve per covariance model, as mclust draws them."""
+    """Criteria over the number of components, a curve per covariance model."""
     figure, axes = _figure(11, 4.5, 1, 2)
     for axis, criterion in zip(axes[0], ("bic", "icl"), strict=True):
         names = list(dict.fromkeys(row["covariance"] for row in comparison))
@@ -162,9 +162,12 @@ def _images(model: Any, table: Table, folder: Path) -> None:
 
 
 def _data(model: Any, table: Table, session: Session, folder: Path) -> None:
-    """Rows by cluster on two axes (principal ones where there are more), ellipses at some iterations."""
+    """Rows by cluster on two axes (principal ones of more), ellipses at some iterations."""
     keep = np.linspace(0, len(table) - 1, min(POINTS, len(table))).round().astype(np.int64)
     rows = np.asarray(table.values[keep], dtype=np.float64)
+    keep, rows = keep[~np.isnan(rows).any(axis=1)], rows[~np.isnan(rows).any(axis=1)]
+    if len(rows) < 2:
+        return None
     shown = Table(table.name, rows, table.columns, table.ids[keep])
     clusters = model.responsibilities(shown).argmax(axis=1)
     if rows.shape[1] == 1:

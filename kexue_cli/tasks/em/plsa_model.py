@@ -38,7 +38,9 @@ class PlsaModel:
         best: tuple[PlsaFit, int] | None = None
         for seed in session.seeds(self.settings.n_init):
             generator = np.random.default_rng(seed)
-            topics, words = random_start(*counts.shape, self.n_components, generator)
+            topics, words = random_start(
+                counts.shape[0], counts.shape[1], self.n_components, generator
+            )
             fit = plsa(
                 counts,
                 topics,
@@ -125,7 +127,7 @@ class PlsaModel:
         return self._folded(table).topics_of_documents
 
     def sample(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """pLSA has no distribution over new documents."""
+        """No distribution over new documents: an error."""
         raise UserError("mode=generate: pLSA gives no distribution over documents to draw from")
 
     def means(self) -> np.ndarray:

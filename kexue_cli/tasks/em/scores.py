@@ -8,7 +8,7 @@ from kexue_cli.extras import require
 
 
 def against_classes(clusters: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-    """Accuracy under the best one-to-one naming of clusters, adjusted Rand index, mutual information.
+    """Accuracy under the best one-to-one naming, adjusted Rand index, mutual information.
 
     Rows with label -1 are left out; nothing is reported where fewer than two classes are known.
     """

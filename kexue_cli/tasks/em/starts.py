@@ -12,7 +12,7 @@ from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 
 Start = Literal["k-means++", "k-means", "random", "points", "given"]
-SAMPLE_VALUES = 40_000_000  # numbers that starts look at, at most
+SAMPLE_VALUES = 4_000_000  # numbers that starts look at, at most
 
 
 def sampled(rows: Rows, generator: np.random.Generator) -> np.ndarray:

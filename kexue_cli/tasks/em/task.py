@@ -89,9 +89,15 @@ class EmTask(Task):
         """The rows to be assigned: the test split where there is one."""
         return self.tables.get("test", self.tables["train"])
 
-    def predict(self, ctx: Context) -> Predictions:
+    def predict(self, ctx: Context) -> Predictions | None:
         """Cluster and probabilities of every row."""
         table = self._predicted()
+        if len(table) > self.cfg.task.max_predictions:
+            ctx.console.warn(
+                f"no predictions.csv: {len(table)} rows, task.max_predictions is "
+                f"{self.cfg.task.max_predictions}"
+            )
+            return None
         width = len(self.model.means()[0])
         if len(table.columns) != width:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Shared by the tests of this room: small data sets, families, fits from stated responsibilities."""
+"""Shared by the tests of this room: small data sets, families, fits from responsibilities."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def objective(scatter: np.ndarray, count: np.ndarray, found: np.ndarray) -> floa
 
 @pytest.mark.parametrize("model", ["EVE", "VVE", "VEE", "VEV"])
 def test_iterative_m_steps_are_minima_of_an_independent_optimiser(model: str) -> None:
-    """Free parameters of the model: log volumes, log shapes, and a rotation as exp of a skew matrix."""
+    """Its free parameters: log volumes, log shapes, rotations as Cayley maps of skew matrices."""
     generator = np.random.default_rng(3)
     d, components = 3, 2
     roots = generator.normal(size=(components, d, d)) + 2 * np.eye(d)

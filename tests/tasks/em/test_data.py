@@ -139,7 +139,7 @@ def test_component_numbers(value: Any, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, "4..2", "three", 2.5, True])
 def test_bad_component_numbers_name_the_key(value: Any) -> None:
-    with pytest.raises(ConfigError, match="model.n_components"):
+    with pytest.raises(ConfigError, match=r"model\.n_components"):
         component_numbers(value)
 
 

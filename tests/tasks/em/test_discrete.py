@@ -157,6 +157,6 @@ def test_ten_topics_of_the_ap_corpus(data_dir: Path) -> None:
     matrix = read_counts(path)
     assert matrix.shape == (2246, 10473)
     assert matrix.sum() == 435838
-    topics, words = random_start(*matrix.shape, 10, np.random.default_rng(0))
+    topics, words = random_start(2246, 10473, 10, np.random.default_rng(0))
     fit = plsa(matrix, topics, words, 100)
     assert fit.perplexity < 2360  # 100 iterations; 300 iterations give below 2291

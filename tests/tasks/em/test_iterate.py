@@ -195,7 +195,7 @@ def test_all_labels_known_is_one_m_step() -> None:
 
 @pytest.mark.parametrize(("shift", "model"), [(0.0, "VVV"), (1e3, "VVI"), (1e5, "VVV")])
 def test_float32_rows_far_from_zero_are_fitted_right(shift: float, model: str) -> None:
-    """scikit-learn 1.9.1 in float32 fails at 1e3 (diag) and is 0.7 nats per row off at 1e5 (full)."""
+    """scikit-learn 1.9.1 in float32 fails at 1e3 (diag), is 0.7 nats per row off at 1e5 (full)."""
     generator = np.random.default_rng(0)
     centres = np.array([[0.0, 0.0], [6.0, 6.0]])[generator.integers(2, size=1000)]
     values = (centres + generator.normal(size=(1000, 2)) + shift).astype(np.float32)
