@@ -11,7 +11,8 @@ import argparse
 import math
 from pathlib import Path
 
-from kexue_cli.config import load_saved
+from omegaconf import OmegaConf
+
 from kexue_cli.paths import cache_dir
 from kexue_cli.run import checkpoint
 
@@ -27,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     found = checkpoint.find(options.run)
     begin = start.from_state(checkpoint.load(found, "gpt2")["task"], str(found))
-    source = text_source(load_saved(Path(options.run) / "config.yaml").data)
+    source = text_source(OmegaConf.load(Path(options.run) / "config.yaml").data)
     splits, _ = packed.load(packed.pack(source, begin.tokenizer, cache_dir()))
     import torch
 

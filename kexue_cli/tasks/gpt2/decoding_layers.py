@@ -20,6 +20,7 @@ from kexue_cli.tasks.gpt2.model import Gpt
 
 WEIGHT_FORMATS = ("float32", "bfloat16", "int8")
 INT8_LARGEST = 127
+FEW_ROWS = 32  # up to here int8 is multiplied as it is, above it is widened first
 
 
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,11 +63,21 @@ class StreamedLinear(nn.Module):
             self.kernel(x.reshape(-1).numpy(), output.view(-1).numpy())
             return output
         if self.scale is not None:
-            return F.linear(x, self.weight.float() * self.scale[:, None], self.bias)
+            y = self._int8_rows(x) * self.scale
+            return y if self.bias is None else y + self.bias
         if self.weight.dtype != torch.float32:
             y = F.linear(x.to(self.weight.dtype), self.weight).float()
             return y if self.bias is None else y + self.bias
         return F.linear(x, self.weight, self.bias)
+
+    def _int8_rows(self, x: Tensor) -> Tensor:
+        """Several rows times the int8 matrix, its scale still missing."""
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) > FEW_ROWS or x.device.type != "cpu":
+            return F.linear(x, self.weight.to(x.dtype))
+        ones = torch.ones(self.weight.shape[0], dtype=torch.bfloat16)
+        product = torch._weight_int8pack_mm(rows.bfloat16(), self.weight, ones)
+        return product.view(*x.shape[:-1], -1).float()
 
 
 class PackedLinear(nn.Module):
