@@ -59,8 +59,8 @@ class PmiCutModel(CountingModel):
             3.0,
         ]
     )
-    """Thresholds to choose from, nats."""
-    choose_on_characters: int = 2_000_000
+    """Thresholds to choose from, rising, nats; the search goes downhill from the middle one."""
+    choose_on_characters: int = 1_000_000
 
 
 @dataclass

@@ -121,24 +121,32 @@ def _look_up(counted: Counted, wanted: Keys, missing: float) -> NDArray[np.float
     return np.where(keys[place] == wanted, numbers[place].astype(np.float64), missing)
 
 
-def solid_ngrams(
-    counts: NgramCounts, min_pmi: Sequence[float], min_count: int, shared_total: int | None = None
-) -> Keys:
-    """Keys, filled up to the full order, of the n-grams whose cohesion reaches `min_pmi`, nats.
+def cohesions(
+    counts: NgramCounts, min_count: int, shared_total: int | None = None
+) -> list[tuple[Keys, NDArray[np.float64]]]:
+    """Keys, filled up to the full order, and cohesion in nats, of the n-grams of orders 2, 3, ….
 
-    min_pmi[m - 1] is the threshold of the m-grams. `shared_total` stands for the total of every
-    order, as the author of the method has it; by default each order has its own.
+    `shared_total` stands for the total of every order, as the author of the method has it; by
+    default each order has its own.
     """
     orders = [counts.of_order(m) for m in range(1, counts.order + 1)]
     totals = [shared_total or int(numbers.sum()) for _, numbers in orders]
     bits = counts.table.bits
-    kept = [np.empty(0, np.uint64)]
+    result = []
     for m in range(2, counts.order + 1):
         if not len(orders[m - 1][0]):
             continue
         keys, nats = cohesion(orders, m, bits, totals, min_count)
-        kept.append(keys[nats >= min_pmi[m - 1]] << np.uint64((counts.order - m) * bits))
-    return np.concatenate(kept)
+        result.append((keys << np.uint64((counts.order - m) * bits), nats))
+    return result
+
+
+def solid_ngrams(
+    measured: Sequence[tuple[Keys, NDArray[np.float64]]], min_pmi: Sequence[float]
+) -> Keys:
+    """Keys of the measured n-grams of order m whose cohesion reaches min_pmi[m - 1], nats."""
+    kept = [keys[nats >= least] for (keys, nats), least in zip(measured, min_pmi[1:], strict=False)]
+    return np.concatenate([np.empty(0, np.uint64), *kept])
 
 
 class Joiner:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kexue_cli.errors import ConfigError
@@ -17,7 +16,7 @@ from kexue_cli.tasks.minent import ngrams
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
-from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, symbols_of
+from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.segment import WordTrie
 from kexue_cli.tasks.minent.symbols import SymbolTable
 
@@ -54,6 +53,8 @@ class LexiconCutter:
 
     def state_dict(self) -> dict[str, Any]:
         """Words and counts."""
+        import torch  # only here: counting alone does not need it
+
         return {"words": self._words.words, "counts": torch.from_numpy(self._words.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -114,8 +115,10 @@ def watched(ctx: Context, description: str) -> Iterator[Advance]:
 
 def lexicon_of(table: Pieces, symbols: SymbolTable, entries: NDArray[np.int64]) -> Lexicon:
     """The chosen entries of a table of pieces, spelled, in their order."""
-    pieces = list(symbols_of(table))
-    words = [symbols.spell_symbols(pieces[entry]) for entry in entries]
+    ends = table.ends[: int(table.filled[0])]
+    text = symbols.spell_symbols(table.pool[: int(table.filled[1])])
+    begins = (ends - lengths_of(table))[entries].tolist()
+    words = [text[a:b] for a, b in zip(begins, ends[entries].tolist(), strict=True)]
     return Lexicon(words, counts_of(table)[entries].copy())
 
 

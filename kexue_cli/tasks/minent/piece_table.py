@@ -5,7 +5,6 @@ Pieces are strings of symbols; entries are numbered in the order in which they w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -179,11 +178,3 @@ def counts_of(table: Pieces) -> NDArray[np.int64]:
 def lengths_of(table: Pieces) -> NDArray[np.int64]:
     """Lengths in symbols (entries,)."""
     return np.diff(table.ends[: int(table.filled[0])], prepend=0)
-
-
-def symbols_of(table: Pieces) -> Iterator[NDArray[np.uint32]]:
-    """The entries' symbols."""
-    begin = 0
-    for end in table.ends[: int(table.filled[0])]:
-        yield table.pool[begin:end]
-        begin = int(end)

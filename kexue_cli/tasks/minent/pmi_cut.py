@@ -6,8 +6,9 @@ pieces are candidates; rare and redundant candidates give their counts to their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import ngrams
 from kexue_cli.tasks.minent.data import Chunk, Corpus
 from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
-from kexue_cli.tasks.minent.joining import Joiner, solid_ngrams
+from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.lexicon_method import (
     Counting,
@@ -40,9 +41,8 @@ REDUNDANCY = ("entropy", "back_check", "none")
 
 @dataclass(frozen=True)
 class CutRules:
-    """The thresholds of the method.
+    """What is rare, and what is redundant.
 
-    min_pmi         nats, one for each order 1 … order (the first has no effect)
     min_count       n-grams and candidates seen less often are dropped
     min_proba       likewise by relative frequency, among n-grams of one order or candidates
     rare            what becomes of rare candidates: `split` gives their counts to their parts,
@@ -52,7 +52,6 @@ class CutRules:
     nats_per_joint  what a word must save over its parts for each joint inside it
     """
 
-    min_pmi: Sequence[float]
     min_count: int = 2
     min_proba: float = 0.0
     rare: str = "split"
@@ -60,26 +59,36 @@ class CutRules:
     nats_per_joint: float = 1.0
 
 
-def cut(
-    corpus: Chunks, counts: NgramCounts, rules: CutRules, advance: Advance = lambda symbols: None
-) -> Pieces:
-    """Candidate words and their counts, after the removal of rare and redundant ones (count 0)."""
-    total = int(counts.of_order(counts.order)[1].sum())
-    at_least = max(rules.min_count, int(rules.min_proba * total) + 1)
-    joiner = Joiner(counts.table, counts.order, solid_ngrams(counts, rules.min_pmi, at_least))
-    table = joiner.count_words(corpus, advance)
-    numbers = counts_of(table)
-    rare = max(rules.min_count, int(rules.min_proba * int(numbers.sum())) + 1)
-    if rules.rare == "drop":
-        numbers[numbers < rare] = 0
-    if rules.redundancy == "back_check":
-        numbers[~pass_back_check(table, joiner.slots, counts.order, counts.table.bits)] = 0
-    first, size = counts.table.first, len(counts.table.code_points)
-    table = with_single_symbols(table, np.arange(first, first + size, dtype=np.uint32))
-    longest_first = np.argsort(-lengths_of(table), kind="stable")
-    saving = rules.nats_per_joint if rules.redundancy == "entropy" else -np.inf
-    remove_redundant(table, longest_first, saving, rare if rules.rare == "split" else 1)
-    return table
+class Cutter:
+    """A corpus and its n-grams, measured once, to be cut by any thresholds."""
+
+    def __init__(self, corpus: Chunks, counts: NgramCounts, rules: CutRules) -> None:
+        self.corpus, self.counts, self.rules = corpus, counts, rules
+        total = int(counts.of_order(counts.order)[1].sum())
+        self.measured = cohesions(counts, at_least(rules, total))
+
+    def cut(self, min_pmi: Sequence[float], advance: Advance = lambda symbols: None) -> Pieces:
+        """Candidates and their counts, after the removal of rare and redundant ones (count 0)."""
+        counts, rules = self.counts, self.rules
+        joiner = Joiner(counts.table, counts.order, solid_ngrams(self.measured, min_pmi))
+        table = joiner.count_words(self.corpus, advance)
+        numbers = counts_of(table)
+        rare = at_least(rules, int(numbers.sum()))
+        if rules.rare == "drop":
+            numbers[numbers < rare] = 0
+        if rules.redundancy == "back_check":
+            numbers[~pass_back_check(table, joiner.slots, counts.order, counts.table.bits)] = 0
+        first, size = counts.table.first, len(counts.table.code_points)
+        table = with_single_symbols(table, np.arange(first, first + size, dtype=np.uint32))
+        longest_first = np.argsort(-lengths_of(table), kind="stable")
+        saving = rules.nats_per_joint if rules.redundancy == "entropy" else -np.inf
+        remove_redundant(table, longest_first, saving, rare if rules.rare == "split" else 1)
+        return table
+
+
+def at_least(rules: CutRules, total: int) -> int:
+    """The smallest count that is not rare, of `total` counted."""
+    return max(rules.min_count, int(rules.min_proba * total) + 1)
 
 
 def two_part_length(table: Pieces) -> DescriptionLength:
@@ -122,6 +131,9 @@ class PmiCut(LexiconCutter):
         ):
             if value not in known:
                 raise ConfigError(f"model.{key}", f"expected {', '.join(known)}, found {value!r}")
+        self._rules = CutRules(
+            self.min_count, self.min_proba, self.rare, self.redundancy, self.nats_per_joint
+        )
         self._counting = Counting(
             self.order, "open", self.memory_mib, self.workers, self.engine, self.scratch
         )
@@ -132,19 +144,9 @@ class PmiCut(LexiconCutter):
         with watched(ctx, "counting n-grams") as advance:
             counts = self._counting.count(corpus, advance)
         with watched(ctx, "cutting") as advance:
-            table = cut(corpus, counts, self._rules(thresholds), advance)
+            table = Cutter(corpus, counts, self._rules).cut(thresholds, advance)
         self.take(lexicon_of(table, counts.table, by_count(table)))
         _say_if_nothing(ctx, self.lexicon(), thresholds)
-
-    def _rules(self, thresholds: Sequence[float]) -> CutRules:
-        return CutRules(
-            thresholds,
-            self.min_count,
-            self.min_proba,
-            self.rare,
-            self.redundancy,
-            self.nats_per_joint,
-        )
 
     def _thresholds(self, ctx: Context, corpus: Corpus) -> list[float]:
         """min_pmi of every order, nats."""
@@ -165,24 +167,41 @@ class PmiCut(LexiconCutter):
         """The step of the grid whose cut of a sample has the smallest two-part length."""
         sample = Sample(corpus.read(self.choose_on_characters))
         counts = ngrams.count_ngrams(sample, self.order, memory_mib=self.memory_mib)
-        lengths = []
-        for step, nats in enumerate(self.grid):
+        cutter = Cutter(sample, counts, self._rules)
+        steps = count()
+
+        def two_part(nats: float) -> float:
             ctx.stop.raise_if_requested()
-            rules = self._rules(rising(nats, self.order))
-            length = two_part_length(cut(sample, counts, rules))
-            lengths.append(length.two_part_nats_per_character)
+            length = two_part_length(cutter.cut(rising(nats, self.order)))
             ctx.log(
-                step=step,
+                step=next(steps),
                 min_pmi=nats,
                 entropy_per_character_nats=length.nats_per_character,
-                two_part_nats_per_character=lengths[-1],
+                two_part_nats_per_character=length.two_part_nats_per_character,
                 vocabulary=length.types,
             )
-        chosen = self.grid[int(np.argmin(lengths))]
+            return length.two_part_nats_per_character
+
+        chosen = lowest(self.grid, two_part)
         ctx.console.say(
             f"threshold {chosen:g} nats per joint, chosen by two-part description length"
         )
         return chosen
+
+
+def lowest(grid: Sequence[float], height: Callable[[float], float]) -> float:
+    """Go downhill from the middle of a grid to a point that is lower than its neighbours."""
+    heights: dict[int, float] = {}
+    place = len(grid) // 2
+    while True:
+        around = [i for i in (place, place - 1, place + 1) if 0 <= i < len(grid)]
+        for i in around:
+            if i not in heights:
+                heights[i] = height(grid[i])
+        best = min(around, key=lambda i: heights[i])
+        if best == place:
+            return grid[place]
+        place = best
 
 
 @dataclass(frozen=True)

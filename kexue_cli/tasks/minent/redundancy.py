@@ -21,11 +21,17 @@ UNKNOWN = -100.0  # log probability of a character that is no word, as nlp-zero 
 
 @numba.njit(nogil=True, cache=True)
 def best_parts(
-    table: Pieces, begin: int, end: int, log_total: float, parts: NDArray[np.int64]
+    table: Pieces,
+    begin: int,
+    end: int,
+    log_total: float,
+    prefixes: NDArray[np.bool_],
+    parts: NDArray[np.int64],
 ) -> int:
     """Viterbi over pool[begin:end]; writes the ends of the parts, backwards; returns how many.
 
-    Only entries with a count above 0 are words. Of equal paths the one found first is kept.
+    Only entries with a count above 0 are words; `prefixes` comes from mark_prefixes. Of equal
+    paths the one found first is kept.
     """
     length = end - begin
     score = np.full(length + 1, -np.inf)
@@ -35,6 +41,8 @@ def best_parts(
         value = np.uint64(0)
         for j in range(i + 1, length + 1):
             value = extend_hash(value, table.pool[begin + j - 1])
+            if not prefixes[value & np.uint64(prefixes.size - 1)]:
+                break
             entry = find(table, table.pool, begin + i, begin + j, value)
             if entry >= 0 and table.counts[entry] > 0:
                 path = score[i] + (math.log(table.counts[entry]) - log_total)
@@ -51,6 +59,23 @@ def best_parts(
 
 
 @numba.njit(nogil=True, cache=True)
+def mark_prefixes(table: Pieces) -> NDArray[np.bool_]:
+    """A filter by hash: false where no entry begins with a string of this hash."""
+    size = 1024
+    while size < 4 * table.filled[1]:
+        size *= 2
+    marks = np.zeros(size, np.bool_)
+    begin = 0
+    for entry in range(table.filled[0]):
+        value = np.uint64(0)
+        for i in range(begin, table.ends[entry]):
+            value = extend_hash(value, table.pool[i])
+            marks[value & np.uint64(size - 1)] = True
+        begin = table.ends[entry]
+    return marks
+
+
+@numba.njit(nogil=True, cache=True)
 def remove_redundant(
     table: Pieces, order: NDArray[np.int64], nats_per_joint: float, keep_at_least: int
 ) -> int:
@@ -64,6 +89,7 @@ def remove_redundant(
         total += table.counts[entry]
     log_total = math.log(total) if total else 0.0
     parts = np.empty(LONGEST, np.int64)
+    prefixes = mark_prefixes(table)
     removed = 0
     for entry in order:
         begin = table.ends[entry - 1] if entry else 0
@@ -72,7 +98,7 @@ def remove_redundant(
         if end - begin == 1 or count == 0:
             continue
         table.counts[entry] = 0
-        n = best_parts(table, begin, end, log_total, parts)
+        n = best_parts(table, begin, end, log_total, prefixes, parts)
         gain = math.log(count) - log_total
         for k in range(n - 1, -1, -1):
             gain -= _log_count(table, begin, parts, k, n) - log_total

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus
-from kexue_cli.tasks.minent.joining import Joiner, in_set, solid_ngrams
+from kexue_cli.tasks.minent.joining import Joiner, cohesions, in_set, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import Counting, LexiconCutter, lexicon_of, watched
 from kexue_cli.tasks.minent.ngram_kernels import Keys, numba
 from kexue_cli.tasks.minent.ngram_store import Run
@@ -57,9 +57,9 @@ def solid_of(counts: NgramCounts, min_pmi: Sequence[float], min_count: int) -> K
     """The solid n-grams by the author's rules; min_pmi (order,), nats, the first of no effect."""
     if counts.rule == "kenlm":
         frequent, total = frequent_windows(counts, min_count)
-        return solid_ngrams(frequent, min_pmi, 1, total)
+        return solid_ngrams(cohesions(frequent, 1, total), min_pmi)
     total = int(counts.of_order(1)[1].sum())
-    return solid_ngrams(counts, min_pmi, min_count, total)
+    return solid_ngrams(cohesions(counts, min_count, total), min_pmi)
 
 
 @numba.njit(nogil=True, cache=True)
