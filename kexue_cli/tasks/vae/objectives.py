@@ -50,6 +50,8 @@ def beta_elbo(
     reconstruction = terms.log_likelihood.mean(-1)
     closed = terms.draw.kl
     if kl != "analytic" or closed is None:
+        if isinstance(beta, float) and beta == 1.0:
+            return terms.log_weights.mean(-1)  # in the order of iwae_bound: equal to the last bit
         return reconstruction - beta * (terms.log_posterior - terms.log_prior).mean(-1)
     if free_bits > 0:
         per_latent = closed.mean(1, keepdim=True).clamp_min(free_bits)  # (cells, 1, latents)
