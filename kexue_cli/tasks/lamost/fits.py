@@ -71,7 +71,8 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
     types, groups = zip(*converted.notes, strict=True)
     classes = tuple(cfg.classes)
     names = class_names(cfg, part, ids, types, paths)
-    if part == "test" and names is not None and (strange := set(names) - set(classes)):
+    known = {name.lower() for name in classes}
+    if part == "test" and names is not None and (strange := set(names.tolist()) - known):
         console.warn(f"{place}: has classes not learnt ({some(sorted(strange))}): not scored")
         names = None
     labels = None if names is None else encode(names, classes, place, ids)

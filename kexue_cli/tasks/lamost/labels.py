@@ -19,12 +19,17 @@ def encode(
 ) -> Integers:
     """Label numbers (n,) int64 of class names (n,), in the order of `classes`.
 
+    A name that differs from a class in capitals alone is that class.
+
     Raises:
         UserError: a name that is not among the classes; the message names it, its first
             spectrum and the nearest class.
     """
     found, inverse = np.unique(names.astype(str), return_inverse=True)
     number = {name: label for label, name in enumerate(classes)}
+    folded = {name.lower(): label for name, label in number.items()}
+    if len(folded) == len(number):
+        number |= {name: folded[name.lower()] for name in found.tolist() if name.lower() in folded}
     for position, name in enumerate(found.tolist()):
         if name in number:
             continue
@@ -64,7 +69,7 @@ def some(names: Sequence[Any] | NDArray[Any], n: int = 5) -> str:
 
 
 def read_index(path: Path, needs_type: bool) -> tuple[NDArray[np.str_], NDArray[np.str_] | None]:
-    """Ids and class names (lower case; None without that column) of a CSV `id,type`.
+    """Ids and class names (None without that column) of a CSV `id,type`.
 
     Raises:
         UserError: no such file, other column names, an empty cell, an id that occurs twice.
@@ -89,5 +94,5 @@ def read_index(path: Path, needs_type: bool) -> tuple[NDArray[np.str_], NDArray[
         raise UserError(f"{path}: line {int(empty.idxmax()) + 2} has an empty cell.")
     ids = table["id"].to_numpy(dtype=str)
     require_unique(ids, str(path))
-    types = table["type"].str.lower().to_numpy(dtype=str) if "type" in table.columns else None
+    types = table["type"].to_numpy(dtype=str) if "type" in table.columns else None
     return ids, types

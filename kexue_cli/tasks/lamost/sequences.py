@@ -55,7 +55,7 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
         checksum=_file_digest(path),
         labels=None if names is None else _labels(names, classes, path, text_ids),
         group=None if group is None else group.astype(str),
-        fold=None if fold is None else fold.astype(np.int64),
+        fold=None if fold is None else _whole_numbers(fold, path, cfg.fold_key),
         wavelength_angstrom=_wavelength(columns, cfg, flux.shape[1], path),
     )
 
@@ -203,6 +203,15 @@ def _labels(
     if are_numbers and names.min() >= 0 and names.max() < len(classes):
         return names.astype(np.int64)
     return encode(names, classes, str(path), ids)
+
+
+def _whole_numbers(fold: NDArray[Any], path: Path, key: str) -> NDArray[np.int64]:
+    try:
+        return fold.astype(np.int64)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: {key} (data.fold_key) must hold whole numbers: {error}"
+        ) from error
 
 
 def _wavelength(

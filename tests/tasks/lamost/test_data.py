@@ -4,7 +4,7 @@ import pytest
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.lamost import data
 from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
-from tests.tasks.lamost.spectra_files import Heard, load, settings
+from tests.tasks.lamost.spectra_files import Heard, load, settings, write_contest
 
 rng = np.random.default_rng(0)
 FLUX = rng.normal(5, 1, (90, 31)).astype(np.float32)
@@ -137,3 +137,16 @@ def test_the_simulator_keeps_its_classes_and_shares():
         check_data(settings("synthetic_spectra", class_shares=[0.5, 0.5]))
     with pytest.raises(ConfigError, match=r"data\.classes"):
         check_data(settings("synthetic_spectra", classes=["a", "b", "c", "d"]))
+
+
+def test_bad_data_ends_the_command_with_a_message_and_no_traceback(kexue_run, tmp_path):
+    write_contest(tmp_path / "set")
+    (tmp_path / "set" / "train" / "1003.txt").write_text("1,2,oops")
+    ended = kexue_run(
+        "task=lamost", "data=tianchi", f"data.root={tmp_path / 'set'}", "data.length=40",
+        env={"KEXUE_CACHE_DIR": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert "1003.txt: 'oops' is not a number" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list((tmp_path / "cache").glob("lamost/*.partial"))

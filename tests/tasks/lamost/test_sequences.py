@@ -123,6 +123,7 @@ def test_folds_of_the_set_become_the_test_split(tmp_path):
         ({"x": FLUX}, {}, r"no column of labels.*data\.label_key"),
         ({"x": FLUX, "label": NAMES[:50]}, {}, r"60 rows of flux but 50 of label"),
         ({"x": FLUX[0], "label": NAMES}, {}, r"\(spectra, points\), found shape \(17,\)"),
+        ({"x": FLUX, "label": NAMES, "f": NAMES}, {"fold_key": "f"}, r"must hold whole numbers"),
         ({"x": FLUX, "label": NAMES}, {"group_key": "sn"}, r"data\.group_key=sn.*it has label"),
         ({"x": FLUX, "label": NAMES}, {"classes": ["ant", "bee", "cta"]}, r"'cat'.*mean 'cta'"),
         ({"x": NAMES[:, None], "label": NAMES}, {}, r"x must hold numbers"),

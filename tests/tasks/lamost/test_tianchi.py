@@ -132,6 +132,16 @@ def test_a_test_index_alone_orders_the_ids(root, cache):
     np.testing.assert_array_equal(test.raw_flux(), flux[[5, 2]])
 
 
+def test_capitals_of_a_class_name_do_not_matter_unless_they_tell_classes_apart(root, cache):
+    write_contest(root, ["Star", "QSO", "galaxy", "unknown"])
+    assert read(root, cache).labels.tolist() == [0, 3, 2, 1]
+    own = read(root, cache, classes=["Galaxy", "star", "Unknown", "QSO"])
+    assert own.labels.tolist() == [1, 3, 0, 2]
+    assert own.class_names[3] == "QSO"
+    with pytest.raises(UserError, match="unknown class 'Star'"):
+        read(root, cache, classes=["star", "STAR", "QSO", "galaxy", "unknown"])
+
+
 # What can be wrong with the files.
 
 
