@@ -54,7 +54,10 @@ class Gpt2Task(Task):
         beginning = known or start.fresh(self.cfg, self.tokenizer, ctx.seeds.torch("init"))
         self.tokenizer = beginning.tokenizer
         self._check_memory(ctx, beginning)
-        self.model = beginning.load(self._load_dtype(ctx)).to(ctx.device.torch_device)
+        dtype = self._load_dtype(ctx)
+        self.model = beginning.load(dtype).to(ctx.device.torch_device)
+        if ctx.device.type != "cpu":
+            self.model.to(dtype)  # biases and norms, too
         self.model.checkpointing = bool(self.cfg.task.checkpointing)
         self._say_model(ctx, beginning)
 
@@ -231,7 +234,7 @@ class Gpt2Task(Task):
         if self.cfg.mode is not Mode.generate:
             return torch.float32
         if ctx.device.type != "cpu":
-            return ctx.device.dtype
+            return torch.float32 if self._weights == "int8" else ctx.device.dtype
         return torch.float32 if self._weights == "float32" else torch.bfloat16
 
     @property

@@ -50,3 +50,25 @@ def test_gpt2_equals_transformers(hugging_face, case):
     if f"loss_{case}" in reference:
         loss = shifted_loss(logits, tokens)
         assert loss.item() == pytest.approx(reference[f"loss_{case}"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation_function": "gelu", "n_inner": 40, "tie_word_embeddings": False},
+        {"activation_function": "relu", "scale_attn_by_inverse_layer_idx": True},
+        {"activation_function": "silu", "scale_attn_weights": False, "layer_norm_epsilon": 0.01},
+    ],
+)
+def test_every_option_of_gpt2_that_changes_the_mathematics(tmp_path, options):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = {"vocab_size": 50, "n_positions": 16, "n_embd": 24, "n_layer": 3, "n_head": 3}
+    peer = transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape, **options)).eval()
+    for parameter in peer.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.5)
+    peer.save_pretrained(tmp_path)
+    tokens = torch.randint(50, (2, 12))
+    with torch.inference_mode():
+        expected, found = peer(tokens).logits, open_weights(tmp_path).load()(tokens)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
