@@ -224,6 +224,7 @@ def test_what_does_not_fit_is_named(three: list[Path], kexue: Kexue) -> None:
     assert "id 'a' occurs twice" in kexue("blend", *three)[2]
     write_table(three[1] / "predictions.csv", {"id": ["a"], "prediction": ["x"], "score": [3.0]})
     assert "no probabilities" in kexue("blend", *three)[2]
+    assert not (three[0].parents[1] / "blend").exists()
     (three[1] / "predictions.csv").unlink()
     assert "mode=predict" in kexue("blend", *three)[2]
 
@@ -233,6 +234,17 @@ def test_bad_weights_are_refused(three: list[Path], kexue: Kexue, weights: str) 
     code, _, err = kexue("blend", *three, "--weights", weights)
     assert code == 2
     assert "--weights" in err
+
+
+def test_a_submission_that_breaks_the_rules_leaves_nothing_behind(
+    three: list[Path], root: Path, kexue: Kexue
+) -> None:
+    rules = json.loads((three[0] / "submission_rules.json").read_text())
+    write_json(three[0] / "submission_rules.json", rules | {"ids": ["another"]})
+    code, _, err = kexue("blend", *three)
+    assert code == 2
+    assert "lacks 1 of 1 ids" in err
+    assert not (root / "lamost" / "blend").exists()
 
 
 def test_classes_in_another_order_are_refused(root: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kexue_cli.manage.predictions import Member
+    from kexue_cli.submission import Submission
 
 NAME = "blend"
 HELP = "average probabilities of runs or folds, score and write one submission"
@@ -184,11 +185,16 @@ def _write(
     record = first.runs[0].record
     ids = [str(i) for i in first.test.index]
     predicted = [first.classes[k] for k in probabilities.argmax(axis=1)]
+    # What cannot be submitted is found before anything is written.
+    submission = _submission(first, ids, predicted)
+    text = None if submission is None else submission.to_text()
     directory = RunDirectory.create(root, str(record["task"]), "blend")
     columns = {"id": ids, "prediction": predicted}
     columns |= {name: list(probabilities[:, k]) for k, name in enumerate(first.classes)}
     directory.write_table("predictions.csv", columns)
-    _write_submission(directory, first, ids, predicted)
+    if submission is not None and text is not None:
+        directory.write_text("submission.csv", text)
+        directory.write_json(RULES, submission.rules())
     primary = first.runs[0].primary
     split = "valid" if "valid" in splits else "test"
     if splits:
@@ -217,26 +223,22 @@ def _write(
     return directory.path
 
 
-def _write_submission(
-    directory: RunDirectory, member: Member, ids: list[str], predicted: list[str]
-) -> None:
+def _submission(member: Member, ids: list[str], predicted: list[str]) -> Submission | None:
     """In the format of the first run's own submission."""
     from kexue_cli.submission import Submission
 
     rules, problem = read_object(member.runs[0].path / RULES)
     if rules is None:
         print(f"no submission: {member.runs[0].path} {problem or 'has no ' + RULES}")
-        return
+        return None
     id_column, *others = rules["columns"]
     if len(others) != 1:
         print(f"no submission: its columns are {', '.join(rules['columns'])}, not id and class")
-        return
+        return None
     allowed = {name: set(values) for name, values in rules["allowed"].items()}
     columns: dict[str, Sequence[Any]] = {str(id_column): ids, str(others[0]): predicted}
     # Folds without a common test set predict a part each.
     wanted = dict.fromkeys(rules["ids"])
     for run in member.runs[1:]:
         wanted.update(dict.fromkeys((read_object(run.path / RULES)[0] or {}).get("ids", ())))
-    submission = Submission(columns, rules["header"], rules["separator"], list(wanted), allowed)
-    directory.write_text("submission.csv", submission.to_text())
-    directory.write_json(RULES, submission.rules())
+    return Submission(columns, rules["header"], rules["separator"], list(wanted), allowed)
