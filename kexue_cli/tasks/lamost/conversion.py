@@ -8,6 +8,7 @@ chunk is written to its place in the file.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -155,7 +156,9 @@ def _convert_chunks(
 
         def chunk(start: int) -> dict[str, Any]:
             flux, facts = wanted.rows(start)
-            os.pwrite(file.fileno(), flux.data, first_byte + 4 * start * length)
+            written = os.pwrite(file.fileno(), flux.data, first_byte + 4 * start * length)
+            if written < flux.nbytes:  # what a disk does that is just getting full
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return facts
 
         futures = [threads.submit(chunk, start) for start in wanted.starts if start not in journal]

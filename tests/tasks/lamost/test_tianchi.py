@@ -325,14 +325,15 @@ def test_an_array_that_is_gone_makes_the_journal_worthless(root, cache):
     np.testing.assert_array_equal(read(root, cache).flux, flux)
 
 
-def test_a_full_disk_is_said_before_and_during_the_conversion(root, cache, monkeypatch):
+def out_of_space(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("pwrite", [out_of_space, lambda file, data, at: data.nbytes // 2])
+def test_a_full_disk_is_said_before_and_during_the_conversion(root, cache, monkeypatch, pwrite):
     write_contest(root)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(conversion.os, "pwrite", full)
+        patch.setattr(conversion.os, "pwrite", pwrite)
         with pytest.raises(UserError, match=r"No space left.*KEXUE_CACHE_DIR"):
             read(root, cache)
     assert not list(cache.glob("lamost/*.partial"))
