@@ -1,4 +1,4 @@
-"""Our EM against scikit-learn's, side by side: same data, same start, same iterations, same threads.
+"""Our EM against scikit-learn's, side by side: same data, start, iterations and threads.
 
     python bench/em_speed.py                     all tables, one thread
     python bench/em_speed.py --threads 2
@@ -51,7 +51,7 @@ def per_iteration(run: Callable[[int], object], short: int, long: int, repeats: 
 
 
 def ours(values: np.ndarray, model: str, means: np.ndarray, threads: int) -> Callable[[int], float]:
-    """A function from iterations to the log-likelihood per row, from these start means (R, K, d)."""
+    """A function from iterations to the log-likelihood per row, from these means (R, K, d)."""
     from kexue_cli.tasks.em.covariance import AXIS_PARALLEL
     from kexue_cli.tasks.em.engine import Engine, Rows
     from kexue_cli.tasks.em.fitting import expectation_of

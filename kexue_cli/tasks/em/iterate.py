@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -80,7 +80,7 @@ class Iteration:
 
 @dataclass
 class Trace:
-    """One iteration of the best restart so far; nats of the data, not per row.
+    """One iteration of one restart; nats of the data, not per row.
 
     `joint` is KL of the joint distributions up to the data's entropy, `marginal` the negative
     log-likelihood (both with the prior's term, if any), `gap` = joint - marginal.
@@ -94,7 +94,6 @@ class Trace:
     gap_after_e: float
     joint_after_m: float
     change: float
-    active: int
 
 
 @dataclass
@@ -132,7 +131,8 @@ def iterate(
 ) -> Fit:
     """Run EM from `parameters` until every restart has converged, or max_iter.
 
-    Restarts that have converged leave the batch. An E-step measures the parameters it uses, so the
+    `on_iteration` is called for every active restart, with the parameters of all restarts. Restarts
+    that have converged leave the batch. An E-step measures the parameters it uses, so the
     numbers of `Fit` belong exactly to `Fit.parameters`.
     """
     restarts, components = parameters["weights"].shape
@@ -160,8 +160,10 @@ def iterate(
         leaving = done | _outrun(fit, active, how, iteration)
         following = family.maximise(sums, take(parameters, active))
         next_natural = family.natural(following)
-        trace = _trace(fit, active, iteration, natural, next_natural, sums, beta, family, following)
-        on_iteration(trace, take(parameters, np.array([trace.restart])))
+        for trace in _traces(
+            fit, active, iteration, natural, next_natural, sums, beta, family, following
+        ):
+            on_iteration(trace, fit.parameters)
         staying = np.flatnonzero(~leaving)
         if len(staying) == 0:
             break
@@ -226,7 +228,7 @@ def _outrun(fit: Fit, active: np.ndarray, how: Iteration, iteration: int) -> np.
     return dropped
 
 
-def _trace(
+def _traces(
     fit: Fit,
     active: np.ndarray,
     iteration: int,
@@ -236,26 +238,21 @@ def _trace(
     beta: float,
     family: Family,
     following: Parameters,
-) -> Trace:
-    """The two terms for the active restart that leads."""
-    lead = int(np.argmax(fit.objective[active]))
-    one = np.array([lead])
-    restart = int(active[lead])
-    prior = float(fit.objective[restart] - fit.log_likelihood[restart])
-    part = sums.take(one)
-    part.entropy = part.entropy / beta
-    after_e = float(joint_divergence(natural.take(one), part)[0]) - prior
-    after_m = float(joint_divergence(next_natural.take(one), part)[0])
-    after_m -= float(family.log_prior(take(following, one))[0])
-    marginal = -float(fit.objective[restart])
-    return Trace(
-        iteration,
-        restart,
-        float(fit.log_likelihood[restart]),
-        marginal,
-        after_e,
-        after_e - marginal,
-        after_m,
-        float(fit.last_change[restart]),
-        len(active),
-    )
+) -> Iterator[Trace]:
+    """The two terms of every active restart."""
+    part = replace(sums, entropy=sums.entropy / beta)
+    prior = fit.objective[active] - fit.log_likelihood[active]
+    after_e = joint_divergence(natural, part) - prior
+    after_m = joint_divergence(next_natural, part) - family.log_prior(following)
+    for place, restart in enumerate(active):
+        marginal = -float(fit.objective[restart])
+        yield Trace(
+            iteration,
+            int(restart),
+            float(fit.log_likelihood[restart]),
+            marginal,
+            float(after_e[place]),
+            float(after_e[place]) - marginal,
+            float(after_m[place]),
+            float(fit.last_change[restart]),
+        )

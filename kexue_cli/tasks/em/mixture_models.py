@@ -48,6 +48,7 @@ class MixtureModel(ABC):
         self.settings = SimpleNamespace(**settings)
         self.chosen: Outcome
         self.covariance = ""
+        self.chosen_path = (0, 0)  # number of the fit in the session, and of the restart
         self.shift: np.ndarray
         self.comparison: list[dict[str, Any]] = []
         self.tests: list[dict[str, float]] = []
@@ -90,6 +91,7 @@ class MixtureModel(ABC):
             score = (bool(outcome.collapsed.any()), getattr(outcome, self.settings.criterion))
             if best is None or score < best:
                 best, self.chosen, self.covariance = score, outcome, candidate.covariance
+                self.chosen_path = (session.fit, outcome.restart)
         if len(candidates) > 1:
             self._compare(session)
         if self.settings.bootstrap:

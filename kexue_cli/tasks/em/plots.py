@@ -21,7 +21,7 @@ def draw(model: Any, table: Table, session: Session, folder: Path) -> None:
     matplotlib = require("matplotlib", extra="plots")
     matplotlib.use("Agg")
     if session.history:
-        _climb(session, folder)
+        _climb(session, getattr(model, "chosen_path", None), folder)
     if getattr(model, "comparison", None) and len(model.comparison) > 1:
         _choice(model.comparison, folder)
     if getattr(model, "path", None) is not None:
@@ -41,9 +41,9 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Any
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _climb(session: Session, folder: Path) -> None:
-    """The post's two terms over iterations, and the gap between them on a log scale."""
-    history = [row for row in session.history if "joint_kl_after_m" in row]
+def _climb(session: Session, path: tuple[int, int] | None, folder: Path) -> None:
+    """The post's two terms of the chosen restart, and the gap between them on a log scale."""
+    history = [row for row in session.history if (row.get("fit"), row.get("restart")) == path]
     if not history:
         return _one_curve(session, folder)
     steps = np.array([row["step"] for row in history])
@@ -105,6 +105,10 @@ def _choice(comparison: list[dict[str, Any]], folder: Path) -> None:
             )
         axis.set_xlabel("components")
         axis.set_ylabel(f"{criterion.upper()} (lower is better)")
+        values = [row[criterion] for row in comparison if not row["collapsed_components"]]
+        if values:  # the worst third would squeeze the rest into a line
+            low, high = min(values), float(np.quantile(values, 0.67))
+            axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 1].legend(frameon=False, fontsize=7, ncols=2)
     figure.savefig(folder / "model_choice.png", dpi=120)
@@ -173,7 +177,8 @@ def _data(model: Any, table: Table, session: Session, folder: Path) -> None:
     if rows.shape[1] == 1:
         return _histogram(model, rows[:, 0], table, folder)
     centre, plane, names = _plane(rows, table.columns)
-    snapshots = [s for s in session.snapshots if "covariances" in s[1]]
+    path = session.snapshots.get(getattr(model, "chosen_path", (0, 0)), [])
+    snapshots = [s for s in path if "covariances" in s[1]]
     stages = _stages(snapshots)
     panels = max(1, len(stages) + ("covariances" in _parameters(model)))
     figure, axes = _figure(4 * panels, 4, 1, panels)

@@ -11,7 +11,7 @@ import torch
 
 from kexue_cli.errors import Interrupted
 from kexue_cli.tasks.em.engine import Engine
-from kexue_cli.tasks.em.iterate import Trace
+from kexue_cli.tasks.em.iterate import Trace, take
 from kexue_cli.tasks.em.natural import Parameters
 
 if TYPE_CHECKING:
@@ -25,17 +25,20 @@ class Session:
     """One run, seen from a model.
 
     Attributes:
-        snapshots: (iteration, parameters of the leading restart) at 0, 1, 2, 4, 8 ... of the fit.
-        history: one dict per iteration: what was logged.
+        snapshots: (fit, restart) to (iteration, parameters) at iterations 0, 1, 2, 4, 8 ...
+        fit: number of the fit under way, one per candidate of a model choice.
+        history: one dict per iteration and restart: what was logged.
     """
 
     ctx: Context
     engine: Engine
+    fit: int = 0
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    snapshots: list[tuple[int, Parameters]] = field(default_factory=list)
+    snapshots: dict[tuple[int, int], list[tuple[int, Parameters]]] = field(default_factory=dict)
+    _first_step: int = 0
     _rises: int = 0
-    _last: Trace | None = None
+    _last: dict[int, Trace] = field(default_factory=dict)
 
     @classmethod
     def of(cls, ctx: Context, dtype: Any = "float64") -> Session:
@@ -63,32 +66,37 @@ class Session:
         return iterations if limit is None else min(iterations, int(limit))
 
     def begin(self) -> None:
-        """A new fit: forget the last one's snapshots."""
-        self.snapshots, self._last = [], None
+        """A new fit: its iterations go on where the last fit's steps ended."""
+        self.fit += 1
+        self._last, self._first_step = {}, self.step
 
     def watch(self, trace: Trace, parameters: Parameters) -> None:
-        """Log the post's two terms of one iteration; see that nothing rises."""
+        """Log the post's two terms of one iteration of one restart; see that nothing rises."""
         values = {
+            "fit": self.fit,
+            "restart": trace.restart,
             "marginal_nll": trace.marginal,
             "joint_kl_after_e": trace.joint_after_e,
             "posterior_gap_after_e": trace.gap_after_e,
             "joint_kl_after_m": trace.joint_after_m,
             "log_likelihood": trace.log_likelihood,
-            "active_restarts": trace.active,
         }
-        last = self._last
-        if last is not None and last.restart == trace.restart:
+        last = self._last.get(trace.restart)
+        if last is not None:
             values["posterior_gap_after_m"] = last.joint_after_m - trace.marginal
+        self.step = self._first_step + trace.iteration
         self.log(values)
         rise = trace.joint_after_m - trace.joint_after_e
         if rise > RISE * max(1.0, abs(trace.joint_after_e)):
             self._rises += 1
         if trace.iteration & (trace.iteration - 1) == 0:
-            self.snapshots.append((trace.iteration, parameters))
-        self._last = trace
+            own = take(parameters, np.array([trace.restart]))
+            kept = self.snapshots.setdefault((self.fit, trace.restart), [])
+            kept.append((trace.iteration, own))
+        self._last[trace.restart] = trace
 
     def log(self, values: dict[str, float]) -> None:
-        """One step of metrics.jsonl."""
+        """One line of metrics.jsonl."""
         self.history.append({"step": self.step, **values})
         self.ctx.log(step=self.step, split="train", **values)
         self.step += 1

@@ -61,6 +61,7 @@ def test_the_penalised_likelihood_never_falls_and_the_gap_closes(kind: str) -> N
         lambda trace, parameters: traces.append(trace),
     )
     assert outcome.converged
+    assert {trace.restart for trace in traces} == {0, 1, 2}
     for trace in traces:
         assert abs(trace.gap_after_e) < 1e-8
         assert trace.joint_after_m <= trace.joint_after_e + 1e-8
