@@ -13,7 +13,7 @@ from kexue_cli.run.files import replacing
 from kexue_cli.tasks.minent import description_length
 from kexue_cli.tasks.minent.data import Chunk
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT, DescriptionLength
-from kexue_cli.tasks.minent.piece_table import PieceCounter, counts_of, symbols_of
+from kexue_cli.tasks.minent.piece_table import PieceCounter, counts_of, lengths_of
 from kexue_cli.tasks.minent.scores import Scores
 
 CODE_POINTS = 0x110000
@@ -105,7 +105,11 @@ def _count(counter: PieceCounter, characters: NDArray[np.uint32], ends: NDArray[
 def _table(counter: PieceCounter) -> dict[str, int]:
     """Words and counts, the most frequent first, equal ones by spelling."""
     table = counter.finish()
-    words = (s.astype("<u4").tobytes().decode("utf-32-le") for s in symbols_of(table))
+    ends = table.ends[: len(lengths_of(table))].tolist()
+    letters = table.pool[: int(table.filled[1])].astype("<u4").tobytes().decode("utf-32-le")
+    words = (
+        letters[end - n : end] for end, n in zip(ends, lengths_of(table).tolist(), strict=True)
+    )
     pairs = zip(words, counts_of(table).tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
