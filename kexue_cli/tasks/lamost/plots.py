@@ -16,7 +16,8 @@ from kexue_cli.tasks.lamost.spectra import LamostData, Split
 
 MARKED = {
     **{name: BALMER[name] for name in ("Hα", "Hβ", "Hγ", "Hδ")},
-    **CALCIUM_HK,
+    "": CALCIUM_HK["Ca II K"],
+    "Ca II K, H": CALCIUM_HK["Ca II H"],  # too close together for two labels
     "Mg b": MAGNESIUM_B["Mg b2"],
     "Na D": SODIUM_D["Na D1"],
     "Ca II": CALCIUM_TRIPLET["Ca II 8542"],
