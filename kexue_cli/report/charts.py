@@ -145,7 +145,9 @@ def parallel_coordinates(rows: Sequence[Mapping[str, object]], axes: Sequence[st
         )
     for name in axes:
         parts.append(_vertical_axis(name, places[name], scales[name], top, bottom))
-    return _scrolling(_svg(parts, f'style="min-width:{width}px;max-width:{width * 1.5:g}px"', width, height))
+    return _scrolling(
+        _svg(parts, f'style="min-width:{width}px;max-width:{width * 1.5:g}px"', width, height)
+    )
 
 
 def _axis_positions(values: Sequence[object], top: float, bottom: float) -> dict[object, float]:
