@@ -53,7 +53,7 @@ def quoted(words: list[str]) -> list[str]:
 
 def _quoted(word: str) -> str:
     key, _, value = word.partition("=")
-    if re.fullmatch(r"[\w./-]*|'.*'|\".*\"", value):
+    if re.fullmatch(r"[\w./-]*|'.*'|\".*\"", value, re.ASCII):
         return word
     # Hydra takes backslashes as they are, except before a quote.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
