@@ -106,13 +106,13 @@ class BestModel(UnigramMdlModel):
 
     name: str = "best"
     _target_: str = "kexue_cli.tasks.minent.best.Best"
-    sweeps: int = 40
-    average: int = 20
+    sweeps: int = 60
+    average: int = 40
     """The cuts that most of so many last sweeps have are the result."""
     penalty: float = 0.2
     """Share of the length penalty that stays in the bigram model."""
     discount: float = 0.9
-    strength: float = 100.0
+    strength: float = 30.0
     word_discount: float = 0.5
     word_strength: float = 1.0
 
