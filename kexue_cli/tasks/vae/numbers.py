@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 AGGREGATE_IMAGES = 2000
 MOST_LATENTS = 100  # whose KL is reported one by one
+WIDEST = 7  # columns of a printed table
 PLAIN = ("kl", "kl_mean", "kl_variance", "active_units", "mean_sigma")
 
 
@@ -74,6 +75,33 @@ def per_image_likelihood(task: VaeTask, group: Group, split: str) -> dict[str, T
     part = "" if len(x) == len(task.images.split(split)) else f"_n{len(x)}"
     named = {f"{name}_{suffix}{part}": value + offset for name, value in found.items()}
     return {**named, f"effective_samples_of_{settings.nll_samples}": effective}
+
+
+def row_names(rows: list[dict[str, Any]]) -> list[str]:
+    """What tells a table's rows apart: the first column, or its number where that is not enough."""
+    key = next(iter(rows[0]))
+    names = [str(row[key]) if isinstance(row[key], str) else f"{key}={row[key]:g}" for row in rows]
+    return names if len(set(names)) == len(rows) else [f"row {n}" for n in range(1, len(rows) + 1)]
+
+
+def as_printed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The table itself, or turned on its side where it is too wide for a terminal."""
+    if len(rows[0]) <= WIDEST or len(rows) > WIDEST:
+        return rows
+    named = list(zip(row_names(rows), rows, strict=True))
+    return [
+        {"number": name, **{row_name: row[name] for row_name, row in named}} for name in rows[0]
+    ]
+
+
+def flattened(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The numbers of a table as one dict, `row/column`, for metrics.json."""
+    return {
+        f"{row_name}/{name}": float(value)
+        for row_name, row in zip(row_names(rows), rows, strict=True)
+        for name, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def available_bytes(device: torch.device) -> int | None:

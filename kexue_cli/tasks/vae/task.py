@@ -266,14 +266,10 @@ class VaeTask(Task):
             return found
         rows: list[dict[str, Any]] = self._study.rows(self, split)
         self.table = rows
-        ctx.console.table(f"{self.cfg.task.study} on {self.images.name}, {split}", rows)
+        title = f"{self.cfg.task.study} on {self.images.name}, {split}, nats per image"
+        ctx.console.table(title, numbers.as_printed(rows))
         ctx.directory.write_table("table.csv", rows)
-        return {
-            f"row {number}/{name}": float(value)
-            for number, row in enumerate(rows, start=1)
-            for name, value in row.items()
-            if isinstance(value, (int, float)) and not isinstance(value, bool)
-        }
+        return numbers.flattened(rows)
 
     def evaluated(
         self, group: Group, split: str, limit: int | None = None
