@@ -36,7 +36,11 @@ def test_two_coins_of_do_and_batzoglou() -> None:
     step = expectation_of(rows, Engine(), False)
     path: list[np.ndarray] = []
     fit = iterate(
-        family, step, start, Iteration(1000, 1e-15), lambda t, p: path.append(p["means"][0, :, 0])
+        family,
+        step,
+        start,
+        Iteration(1000, 1e-15),
+        lambda t, p: path.append(p["means"][0, :, 0].copy()),
     )
     np.testing.assert_allclose(path[1], [0.7130, 0.5813], atol=5e-5)
     np.testing.assert_allclose(path[10], [0.7967441, 0.5196587], atol=5e-8)
