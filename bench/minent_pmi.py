@@ -30,7 +30,8 @@ from kexue_cli.tasks.minent.data import Corpus, Source, Splitting
 from kexue_cli.tasks.minent.pmi_cut import PmiCut
 from kexue_cli.tasks.minent.word_discovery import WordDiscovery
 name, text, order = sys.argv[1:]
-model = {"pmi_cut": PmiCutModel, "nlp_zero": NlpZeroModel, "word_discovery": WordDiscoveryModel}[name]()
+models = {"pmi_cut": PmiCutModel, "nlp_zero": NlpZeroModel, "word_discovery": WordDiscoveryModel}
+model = models[name]()
 fields = {k: v for k, v in vars(model).items() if k not in ("name", "task", "_target_")}
 if order != "-":
     fields["order"] = int(order)

@@ -35,8 +35,9 @@ from kexue_cli.tasks.minent.symbols import Block, Chunks, SymbolTable, blocks, s
 
 RULES = ("open", "kenlm")
 FIRST_SYMBOL = {"open": 1, "kenlm": 3}
-BYTES_PER_SYMBOL = 28  # symbols (4), keys (8), room to sort them (8), what allocation wastes
+BYTES_PER_SYMBOL = 36  # symbols (4), keys and room to sort them (16), a run (12), waste
 RESERVE_MIB = 80  # the compiled code and what loads it, a block of text being decoded
+MERGE_COPIES = 5  # of a range: as read, two levels of the tree of merges, handed on, waste
 LEAST_JOB, LEAST_MERGE = 1 << 16, 1 << 14
 Advance = Callable[[int], None]
 
@@ -154,7 +155,7 @@ class CountPlan:
         in_memory = symbols * (BYTES_PER_SYMBOL + 2 * ngram_store.RECORD_BYTES) <= room
         jobs = workers + 1  # one is being filled while the others are sorted
         job_symbols = min(room // (jobs * BYTES_PER_SYMBOL), symbols // workers + 1)
-        merge_records = room // (jobs * 3 * ngram_store.RECORD_BYTES)
+        merge_records = room // (jobs * MERGE_COPIES * ngram_store.RECORD_BYTES)
         return CountPlan(
             workers, max(job_symbols, LEAST_JOB), max(merge_records, LEAST_MERGE), in_memory
         )
