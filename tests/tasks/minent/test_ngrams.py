@@ -20,7 +20,6 @@ from tests.tasks.minent.counting import corpus_of
 ALPHABETS = {"han": "天地玄黄宇宙洪荒日月盈昃", "latin": "abcdefg", "mixed": "aé天я𠀀ß"}
 
 
-
 def random_lines(alphabet: str, seed: int, lines: int = 300, longest: int = 40) -> list[str]:
     rng = np.random.default_rng(seed)
     weights = 1 / np.arange(1, len(alphabet) + 1)
