@@ -11,7 +11,7 @@ from kexue_cli.submission import Submission
 
 
 def test_the_text_is_exactly_the_contest_format() -> None:
-    columns = {"id": [5, 7], "type": ["star", "a,b"]}
+    columns: dict[str, Any] = {"id": [5, 7], "type": ["star", "a,b"]}
     assert Submission(columns, header=False).to_text() == '5,star\n7,"a,b"\n'
     assert Submission(columns, separator="\t").to_text() == "id\ttype\n5\tstar\n7\ta,b\n"
 
