@@ -56,9 +56,9 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert {stage for _, stage, _ in one} == {"cross_entropy", "soft_f1"}
     for (step, stage, mine), (*_, theirs) in zip(one, two, strict=True):
         assert theirs == pytest.approx(mine, rel=2e-4), (step, stage)
-    mine, theirs = (probabilities(tmp_path / name) for name in ("one", "two"))
-    assert mine.keys() == theirs.keys()
-    assert len(mine) == 41
-    for name, values in mine.items():
-        assert theirs[name] == pytest.approx(values, abs=2e-3)
+    alone, together = (probabilities(tmp_path / name) for name in ("one", "two"))
+    assert alone.keys() == together.keys()
+    assert len(alone) == 41
+    for name, values in alone.items():
+        assert together[name] == pytest.approx(values, abs=2e-3)
     assert json.loads((tmp_path / "two" / "run.json").read_text())["ranks"] == 2

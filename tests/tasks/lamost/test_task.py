@@ -107,7 +107,7 @@ def sequences(path: Path, n: int = 60, length: int = 128, labelled: bool = True)
     arrays = {"flux": rng.normal(size=(n, length)).astype(np.float32)}
     if labelled:
         arrays["label"] = np.array(["hot", "cold", "warm"])[np.arange(n) % 3]
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
     return path
 
 
