@@ -19,6 +19,7 @@ from kexue_cli.tasks.common.images import ImageSet, load_images
 from kexue_cli.tasks.vae import evaluation, numbers
 from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
 from kexue_cli.tasks.vae.model import Images, Vae
+from kexue_cli.tasks.vae.objectives import beta_elbo
 from kexue_cli.tasks.vae.pixels import PixelView, Protocol, evenly, mean_image, protocol_for
 from kexue_cli.train.loop import Stage, fit
 
@@ -302,9 +303,7 @@ class VaeTask(Task):
         with torch.no_grad():
             for part, part_labels in evaluation.chunks(x, labels, self.rows_in_flight):
                 terms = group.model(part, part_labels)
-                kl = terms.draw.kl
-                bound = terms.log_weights.mean(-1) if kl is None else terms.log_likelihood.mean(-1)
-                -kl.sum(-1)
+                bound = beta_elbo(terms)
                 bounds.append(bound[0].cpu().numpy())
                 mean = terms.draw.mean if terms.draw.mean is not None else terms.draw.z[:, :, 0]
                 means.append(mean[0].cpu().numpy())
