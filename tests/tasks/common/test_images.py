@@ -100,6 +100,7 @@ def test_thinned_takes_rows_spread_over_the_file() -> None:
         (gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 3) + b"abc"), "3 dimensions"),
         (gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 2, 2, 2) + b"abc"), "promises"),
     ],
+    ids=["not-gzip", "wrong-header", "cut-short"],
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
