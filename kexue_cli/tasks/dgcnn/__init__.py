@@ -1,0 +1,1 @@
+"""Task dgcnn: reading comprehension with dilated gated convolutions."""

@@ -1,0 +1,60 @@
+"""Score the answers of any system as the contests do.
+
+kexue score sogouqa submission.txt --answers qid_answer_expand
+kexue score cmrc predictions.json --answers cmrc2018_dev.json --json
+kexue score squad predictions.json --answers dev-v1.1.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from kexue_cli.errors import UserError
+
+NAME = "score"
+HELP = "score answers as SogouQA, CMRC 2018 or SQuAD do"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    parser.add_argument("contest", choices=("sogouqa", "cmrc", "squad"))
+    parser.add_argument(
+        "file", type=Path, help='sogouqa: lines id<TAB>answer; cmrc, squad: JSON {"id": "answer"}'
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="sogouqa: lines id<TAB>standard answer<TAB>accepted|accepted; others: the data set",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--punctuation",
+        type=Path,
+        metavar="FILE",
+        help="sogouqa: one character a line instead of the contest's list",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score and print; returns the exit status."""
+    from kexue_cli.tasks.dgcnn import score_cmrc, score_sogouqa, score_squad
+
+    if args.contest == "sogouqa":
+        result = score_sogouqa.score(args.file, args.answers, args.punctuation)
+    elif args.punctuation is not None:
+        raise UserError(f"--punctuation is for sogouqa; {args.contest} has its own fixed list")
+    else:
+        result = {"cmrc": score_cmrc, "squad": score_squad}[args.contest].score(
+            args.file, args.answers
+        )
+    if args.json:
+        print(json.dumps(result))
+    else:
+        width = max(map(len, result))
+        for key, value in result.items():
+            print(f"{key:{width}}  {value}")
+    return 0

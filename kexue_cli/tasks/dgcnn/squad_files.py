@@ -1,0 +1,74 @@
+"""Files in the form of SQuAD: questions with references, and predictions as {id: answer}."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kexue_cli.errors import UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question; `answerable` as SQuAD 2.0 has it: whether it came with answers at all."""
+
+    id: str
+    references: tuple[str, ...]
+
+    @property
+    def answerable(self) -> bool:
+        """Whether there is any reference."""
+        return bool(self.references)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """Answers by question id."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f'{path}: expected {{"id": "answer", …}}, found a {type(found).__name__}')
+    for key, answer in found.items():
+        if not isinstance(answer, str):
+            raise UserError(f"{path}, id {key}: expected a text, found {json.dumps(answer)[:60]}")
+    return found
+
+
+def read_answer_file(path: Path) -> list[Any]:
+    """The list of articles, which the file holds under `data` or is itself."""
+    found = read_json(path)
+    articles = found.get("data") if isinstance(found, dict) else found
+    if not isinstance(articles, list):
+        raise UserError(f"{path}: expected a list of articles, or one under the key data")
+    return articles
+
+
+def questions_of(articles: list[Any], path: Path) -> Iterator[Question]:
+    """All questions in the file's order, of SQuAD's form or of CMRC's first one.
+
+    The latter has no paragraphs, `query_id` for `id`, and plain texts for answers.
+    """
+    for number, article in enumerate(articles):
+        try:
+            for paragraph in article.get("paragraphs", [article]):
+                for qa in paragraph["qas"]:
+                    texts = [a["text"] if isinstance(a, dict) else a for a in qa["answers"]]
+                    yield Question(qa["id"] if "id" in qa else qa["query_id"], tuple(texts))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}, article {number}: not of SQuAD's form: expected paragraphs → qas → id, "
+                f"answers → text ({type(error).__name__}: {error})"
+            ) from error
