@@ -2,7 +2,7 @@
 
 That scorer calls NLTK 3.7's `word_tokenize`. Here are its word rules for lower-case text, which are
 MacIntyre's Treebank conventions, and Punkt's sentence ends without its trained model: a stop ends
-a sentence unless it follows a single letter or one of a few usual abbreviations.
+a sentence unless it follows a usual abbreviation, or an initial or number before lower case.
 """
 
 from __future__ import annotations
