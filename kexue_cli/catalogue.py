@@ -37,7 +37,7 @@ def options_of_task(group: str, task: str) -> list[str]:
 
 
 def tasks_served(group: str) -> dict[str, str]:
-    """Option name → task it serves, from the registered dataclasses."""
+    """Option name → task it serves, from the dataclass that its YAML file names as its schema."""
     from kexue_cli.config import task_config_modules
 
     serving = {}
@@ -46,4 +46,10 @@ def tasks_served(group: str) -> dict[str, str]:
             kind, _, name = path.partition("/")
             if kind == group:
                 serving[name] = schema.__dataclass_fields__["task"].default
-    return serving
+    named = {option.name: _schema_name(group, option.path) for option in options(group)}
+    return {name: serving[schema] for name, schema in named.items() if schema in serving}
+
+
+def _schema_name(group: str, path: Path) -> str | None:
+    found = re.search(rf"/schema/{group}/(\w+)", path.read_text(encoding="utf-8"))
+    return None if found is None else found[1]
