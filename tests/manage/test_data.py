@@ -265,3 +265,12 @@ def test_what_cannot_be_fetched_says_how_to_get_it(
     code, out, _ = kexue("data", "fetch", "tianchi", "--root", tmp_path, with_root=False)
     assert code == 1
     assert "Log in" in out
+
+
+def test_preparing_what_is_made_by_hand_says_how_while_files_are_absent(
+    tmp_path: Path, kexue: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, _ = kexue("data", "prepare", "zh_poetry", "--root", tmp_path, with_root=False)
+    assert code == 1
+    assert "Made from the origin's JSON" in out
+    assert str(tmp_path / "zh_poetry") in out

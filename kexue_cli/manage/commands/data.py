@@ -116,7 +116,7 @@ def fetch(dataset: Dataset, root: Path) -> int:
 
 
 def prepare(dataset: Dataset, root: Path) -> int:
-    """Unpack what comes in archives, from the cache or from the data set's folder."""
+    """Unpack what comes in archives; of what is made by hand, say how. Returns 1 if files miss."""
     from kexue_cli.manage.download import archive_path, unpack
 
     folder = root / dataset.folder
@@ -131,6 +131,11 @@ def prepare(dataset: Dataset, root: Path) -> int:
             )
         unpack(file, archive, folder)
         print(f"{folder / file.path}: from {archive}")
-    if not packed:
-        print(f"{dataset.name} needs no preparing: its files are read as they are")
+    if packed:
+        return 0
+    if datasets.summary_of(dataset, root) != "here":
+        print(f"{dataset.name} has no archive to unpack, and not all of its files are here.")
+        print(how_to_get(dataset, root))
+        return 1
+    print(f"{dataset.name} needs no preparing: its files are read as they are")
     return 0
