@@ -34,8 +34,15 @@ lint: setup ## format and lint, changing nothing
 types: setup ## static types
 	$(BIN)/mypy
 
-bench: setup ## the benchmarks that need no peer; each script's --help names its peer
-	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
+bench: setup ## short benchmarks that need no peer beyond make setup; the other scripts' --help names theirs
+	$(BIN)/python bench/manage_listing.py --runs 1000
+	$(BIN)/python bench/manage_tracking.py
+	$(BIN)/python bench/loop_overhead.py --steps 4 --rounds 1
+	$(BIN)/python bench/lamost_convert.py --files 500 --repeats 1
+	$(BIN)/python bench/lamost_speed.py --seconds 1
+	$(BIN)/python bench/vae_cells.py --k 1 --turns 3
+	$(BIN)/python bench/em_speed.py --only diag
+	$(BIN)/python bench/gpt2_generate.py --batches 1 --new-tokens 8 --repeats 1
 
 docs: setup ## build the documentation site into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
