@@ -42,7 +42,7 @@ bench: setup ## short benchmarks that need no peer beyond make setup; the other 
 	$(BIN)/python bench/lamost_speed.py --seconds 1
 	$(BIN)/python bench/vae_cells.py --k 1 --turns 3
 	$(BIN)/python bench/em_speed.py --only diag
-	$(BIN)/python bench/gpt2_generate.py --batches 1 --new-tokens 8 --repeats 1
+	$(BIN)/python bench/gpt2_generate.py --batches 1
 
 docs: setup ## build the documentation site into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
