@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from kexue_cli.tasks.minent import memory
@@ -10,7 +12,9 @@ FRESH_PROCESS_MIB = 400
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh_process() -> Iterator[None]:
     """Memory limits count what the process holds; here that is what other rooms' tests left."""
     resident_mib = memory.resident_mib
-    monkeypatch.setattr(memory, "resident_mib", lambda: min(resident_mib(), FRESH_PROCESS_MIB))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "resident_mib", lambda: min(resident_mib(), FRESH_PROCESS_MIB))
+        yield
