@@ -45,10 +45,19 @@ def run_directory_of(place: str) -> Path | None:
 def quoted(words: list[str]) -> list[str]:
     """Values of top-level texts (prompt=, resume=, output_dir=, …) in quotes for Hydra's grammar.
 
-    Without them a space, comma or bracket in a text or a path would be a syntax error.
+    Without them a space, comma or bracket in a text or a path would be a syntax error; so would
+    any letter beyond ASCII in a plain value of another key (data.path=红楼梦.txt).
     """
     texts = {f.name for f in fields(RunConfig) if f.type in ("str", "str | None")}
-    return [_quoted(word) if word.partition("=")[0] in texts else word for word in words]
+    return [
+        _quoted(word) if word.partition("=")[0] in texts or _is_plain_unicode(word) else word
+        for word in words
+    ]
+
+
+def _is_plain_unicode(word: str) -> bool:
+    value = word.partition("=")[2]
+    return not value.isascii() and not re.search(r"[\[\]{}()'\",$]", value)
 
 
 def _quoted(word: str) -> str:

@@ -121,6 +121,11 @@ def test_a_prompt_arrives_as_it_was_typed(text: str) -> None:
     assert OverridesParser.create().parse_override(word).value() == text
 
 
+def test_a_path_with_han_characters_needs_no_quotes() -> None:
+    words = ["data.path=四大/红楼梦.txt", "data.columns=[长,宽]", "seed=3"]
+    assert command_line.quoted(words) == ["data.path='四大/红楼梦.txt'", *words[1:]]
+
+
 def test_only_our_own_targets_are_built() -> None:
     from omegaconf import OmegaConf
 
