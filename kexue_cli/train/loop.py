@@ -86,6 +86,7 @@ class _Loop:
         self.saved_at = time.monotonic()
 
     def run(self) -> None:
+        """Take the stages from where the checkpoint, if any, left off."""
         saved = None if self.ctx.resume is None else self.ctx.resume["loop"]
         if saved is None:
             self.ctx.seeds.seed_global(f"fit rank {self.ctx.ranks.rank}")
