@@ -77,7 +77,7 @@ class DataConfig:
 class OptimConfig:
     """Optimiser and schedule of the gradient tasks."""
 
-    name: str = "adam"  # adam | keras_adam | adamw | sgd | radam | nadam | adafactor | muon
+    name: str = "adam"  # adam | keras_adam | adamw | sgd | radam | keras_radam | nadam | …
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
@@ -89,6 +89,7 @@ class OptimConfig:
     clip_norm: float | None = None
     accumulate: int = 1  # micro-batches per optimiser step
     ema_decay: float | None = None
+    ema_debiased: bool = False  # the plain average divided by its weights' sum, as Keras 2.2.4
 
 
 @dataclass

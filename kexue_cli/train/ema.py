@@ -13,11 +13,14 @@ class WeightAverage:
     """Exponential moving average of a module's floating-point state.
 
     The decay starts low and reaches `decay` as steps go by, min(decay, (1 + t) / (10 + t)), so that
-    an average over few steps does not remember the initialisation.
+    an average over few steps does not remember the initialisation. With `debiased` the average is
+    a_t / (1 - decay^t), a_0 = 0, as Keras 2.2.4 computes it: step t weighs
+    (1 - decay) / (1 - decay^t), and the initialisation is forgotten at the first step.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module, decay: float, debiased: bool = False) -> None:
         self.decay = decay
+        self.debiased = debiased
         self.steps = 0
         self._module = module
         self._average = {name: t.detach().clone() for name, t in self._floating().items()}
@@ -29,12 +32,18 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights after an optimiser step."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        weight = self._weight()
         self.steps += 1
         now = self._floating()
         names = list(now)
         averages = [self._average[name] for name in names]
-        torch._foreach_lerp_(averages, [now[name] for name in names], 1 - decay)
+        torch._foreach_lerp_(averages, [now[name] for name in names], weight)
+
+    def _weight(self) -> float:
+        """Of the newest weights in the average."""
+        if self.debiased:
+            return (1 - self.decay) / (1 - self.decay ** (self.steps + 1))
+        return 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -111,7 +111,9 @@ class _Loop:
             self.task.load_state_dict(self.ctx.resume["task"])
         self.optimizers = stage.make_optimizers(self.model, stage.optim)
         decay = stage.optim.ema_decay
-        self.average = None if decay is None else WeightAverage(self.model, decay)
+        self.average = (
+            None if decay is None else WeightAverage(self.model, decay, stage.optim.ema_debiased)
+        )
         if saved is not None:
             self._restore(saved)
 

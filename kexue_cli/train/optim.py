@@ -12,8 +12,19 @@ from torch import nn
 from kexue_cli.config import OptimConfig, Schedule
 from kexue_cli.errors import ConfigError
 from kexue_cli.train.keras_adam import KerasAdam
+from kexue_cli.train.keras_radam import KerasRAdam
 
-NAMES = ("adam", "keras_adam", "adamw", "sgd", "radam", "nadam", "adafactor", "muon")
+NAMES = (
+    "adam",
+    "keras_adam",
+    "adamw",
+    "sgd",
+    "radam",
+    "keras_radam",
+    "nadam",
+    "adafactor",
+    "muon",
+)
 
 
 def make_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.Optimizer]:
@@ -44,6 +55,8 @@ def _make_one(parameters: Iterable[nn.Parameter], optim: OptimConfig) -> torch.o
             return torch.optim.AdamW(parameters, **adam, fused=True)
         case "radam":
             return torch.optim.RAdam(parameters, **adam)
+        case "keras_radam":
+            return KerasRAdam(parameters, **adam)
         case "nadam":
             return torch.optim.NAdam(parameters, **adam)
         case "adafactor":

@@ -1,0 +1,112 @@
+"""Layers of the DGCNN readers. All tensors are (batch, length, channel), masks (batch, length).
+
+Sources: kexue.fm/archives/5409 (gates, gate noise, attention pooling, positions) and the Keras
+version of kexue.fm/archives/6906 (dropout of gate logits, masks).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e12
+
+
+class GatedBlock(nn.Module):
+    """y = x (1 - s) + value s, s = sigmoid(gate): a dilated convolution that may carry x through.
+
+    Args:
+        n_channels: of input and output.
+        dilation: of the convolution.
+        gate_dropout: dropout of the gate's logits while training (the version of 2019).
+        gate_noise: the logits are multiplied by 1 + e while training, e uniform within this to
+            either side (the version of 2018).
+        kernel_size: taps, an odd number.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        dilation: int,
+        gate_dropout: float = 0.0,
+        gate_noise: float = 0.0,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(
+            n_channels, 2 * n_channels, kernel_size, padding="same", dilation=dilation
+        )
+        self.gate_dropout = gate_dropout
+        self.gate_noise = gate_noise
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(batch, length, n_channels) -> the same; masked positions are zero on both sides."""
+        valid = mask[..., None].to(x.dtype)
+        x = x * valid
+        value, gate = self.conv(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=2)
+        if self.training and self.gate_noise:
+            gate = gate * (1 + torch.empty_like(gate).uniform_(-self.gate_noise, self.gate_noise))
+        gate = F.dropout(gate, self.gate_dropout, self.training)
+        return torch.lerp(x, value, gate.sigmoid()) * valid
+
+
+class AttentionPooling(nn.Module):
+    """sum_i softmax(v . tanh(W x_i)) x_i over the unmasked positions."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(n_channels, n_channels, bias=False)
+        self.score = nn.Linear(n_channels, 1, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(batch, length, n_channels) -> (batch, n_channels)."""
+        scores = self.score(torch.tanh(self.hidden(x))).float()  # (batch, length, 1)
+        weights = scores.masked_fill(~mask[..., None], MASKED).softmax(dim=1)
+        return (weights.to(x.dtype) * x).sum(dim=1)
+
+
+class MixedEmbedding(nn.Module):
+    """Trainable embedding of the character plus a projection of its word's vector."""
+
+    def __init__(self, n_characters: int, n_channels: int, word_width: int) -> None:
+        super().__init__()
+        self.characters = nn.Embedding(n_characters, n_channels)
+        self.words = nn.Linear(word_width, n_channels, bias=False) if word_width else None
+
+    def forward(self, characters: Tensor, word_vectors: Tensor) -> Tensor:
+        """Ids (batch, length), vectors (batch, length, word_width) -> (batch, length, n_channels).
+
+        Id 0 has an embedding like any other: masks are applied by the layers behind.
+        """
+        embedded: Tensor = self.characters(characters)
+        return embedded if self.words is None else embedded + self.words(word_vectors)
+
+
+def append_vector(x: Tensor, vector: Tensor) -> Tensor:
+    """The same (batch, m) beside every position of (batch, length, n): (batch, length, n + m)."""
+    return torch.cat([x, vector[:, None].expand(-1, x.shape[1], -1)], dim=2)
+
+
+def sinusoidal_positions(length: int, n_channels: int, device: torch.device) -> Tensor:
+    """sin and cos of position / 10000^(2 k / n_channels), (length, n_channels).
+
+    The first half of the channels are sines, the second half cosines.
+    """
+    half = torch.arange(0, n_channels, 2, dtype=torch.float32, device=device)
+    frequency = torch.exp(-math.log(10_000.0) * half / n_channels)
+    angle = torch.arange(length, dtype=torch.float32, device=device)[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :n_channels]
+
+
+def keras_initialise_(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Keras' defaults: Glorot uniform kernels, zero biases, embeddings uniform within 0.05."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv1d):
+            nn.init.xavier_uniform_(part.weight, generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            nn.init.uniform_(part.weight, -0.05, 0.05, generator=generator)
