@@ -78,7 +78,7 @@ def ours(values: np.ndarray, model: str, means: np.ndarray, threads: int) -> Cal
 
     def run(iterations: int) -> float:
         how = Iteration(max_iter=iterations, tol=0.0)
-        fit = iterate(family, expectation_of(rows, engine, False), start, how)
+        fit = iterate(family, expectation_of(rows, engine), start, how)
         return float(fit.log_likelihood[0]) / len(values)
 
     return run

@@ -48,7 +48,8 @@ class Mixture(ModelConfig):
     stop: str = "change"  # change | aitken: distance to the extrapolated limit
     algorithm: str = "em"  # em | hard (classification EM) | stochastic
     annealing: int = 0  # iterations at rising inverse temperature before plain EM
-    race: bool = False  # drop the worse half of the restarts after 10, 20, 40 ... iterations
+    # drop the worse half of the restarts after 10, 20, 40 ... iterations; null: from 10,000 rows on
+    race: bool | None = None
     batch_rows: int | None = None  # incremental EM: an M-step after every so many rows
     known_labels: float = 0.0  # share of the labelled rows whose label is given to the fit
     criterion: str = "bic"  # bic | aic | icl, among several n_components or covariances

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+from kexue_cli.tasks.em.natural import MeanRow, Natural, Parameters, Statistics
 
 BLEND = 0.8  # share of a start's own row in its component; the rest is the mean of all rows
 
@@ -50,9 +50,9 @@ class BernoulliMixture:
             "means": np.clip(means, 0.0, 1.0),
         }
 
-    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters:
-        """Equal weights; means (R, K, d) blended with the overall mean (d,), where it is given."""
-        means = centres if overall is None else BLEND * centres + (1 - BLEND) * overall
+    def from_centres(self, centres: np.ndarray, mean_row: MeanRow | None) -> Parameters:
+        """Equal weights; means (R, K, d) blended with the mean of all rows (d,), where given."""
+        means = centres if mean_row is None else BLEND * centres + (1 - BLEND) * mean_row()
         weights = np.full(centres.shape[:2], 1.0 / self.n_components)
         return {"weights": weights, "means": np.clip(means, 1e-6, 1 - 1e-6)}
 
@@ -125,10 +125,11 @@ class MultinomialMixture:
             weights = np.full_like(weights, 1.0 / self.n_components)
         return {"weights": weights, "means": means}
 
-    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters:
+    def from_centres(self, centres: np.ndarray, mean_row: MeanRow | None) -> Parameters:
         """Equal weights; word frequencies (R, K, d) of rows, blended with those of all (d,)."""
         means = centres / centres.sum(axis=2, keepdims=True)
-        if overall is not None:
+        if mean_row is not None:
+            overall = mean_row()
             means = BLEND * means + (1 - BLEND) * overall / overall.sum()
         means = (means + 1e-9) / (1 + 1e-9 * self.columns)  # words of no document stay possible
         return {"weights": np.full(centres.shape[:2], 1.0 / self.n_components), "means": means}

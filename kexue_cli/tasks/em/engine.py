@@ -20,8 +20,10 @@ import numpy as np
 from kexue_cli.tasks.em.natural import Natural, Statistics, zeros_like
 
 Mode = Literal["soft", "hard", "stochastic"]
+Gaps = Literal["none", "hidden", "filled"]
 SLICE_BYTES = 4_000_000  # of float64 rows: bounds the memory of the torch path and of a read
 KERNEL_COMPONENTS = 192  # above, whole-slice matrix products beat the kernel's tiles
+GAP_VALUES = 8_000_000  # numbers that the pass over rows with gaps holds at once
 KERNEL_COLUMNS = 90  # above, the packed features of a block no longer fit a second-level cache
 
 
@@ -34,12 +36,15 @@ class Rows:
         shift: (d,), taken off every row before anything is summed: the column means.
         weights: (n,) non-negative, or None.
         labels: (n,) int64, a known component or -1, or None.
+        gaps: what NaN means: there are none, they are hidden like the component, or the column's
+            `shift` stands in for them (for starts).
     """
 
     values: Any
     shift: np.ndarray
     weights: np.ndarray | None = None
     labels: np.ndarray | None = None
+    gaps: Gaps = "none"
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -50,10 +55,13 @@ class Rows:
         return float(len(self) if self.weights is None else self.weights.sum())
 
     def part(self, start: int, stop: int) -> Rows:
-        """Rows start .. stop-1; reads nothing yet from a memory map."""
+        """Rows start .. stop-1; reads nothing yet from a memory map, unless gaps are filled."""
         weights = None if self.weights is None else self.weights[start:stop]
         labels = None if self.labels is None else self.labels[start:stop]
-        return Rows(self.values[start:stop], self.shift, weights, labels)
+        values = self.values[start:stop]
+        if self.gaps == "filled":
+            values = np.where(np.isnan(values), self.shift, values)
+        return Rows(values, self.shift, weights, labels, self.gaps)
 
     def centred(self) -> np.ndarray:
         """(n, d) float64 without `shift`: for parts, not for the whole of a large file."""
@@ -105,7 +113,7 @@ class Engine:
             slices: only these; all by default.
         """
         step = self._step(rows, natural)
-        mine = self.share(rows.slices() if slices is None else slices)
+        mine = self.share(_slices(rows, natural) if slices is None else slices)
 
         def one(numbered: tuple[int, tuple[int, int]]) -> Statistics:
             number, (start, stop) = numbered
@@ -176,6 +184,10 @@ class Engine:
             from kexue_cli.tasks.em.sparse_pass import sparse_step
 
             return sparse_step(natural)
+        if rows.gaps == "hidden":
+            from kexue_cli.tasks.em.missing import gaps_step
+
+            return gaps_step(natural)
         if self._uses_kernel(natural):
             from kexue_cli.tasks.em.kernel_pass import kernel_step
 
@@ -203,3 +215,10 @@ class Engine:
         ends = np.cumsum([array.size for array in arrays])
         pieces = np.split(flat, ends[:-1])
         return [piece.reshape(array.shape) for piece, array in zip(pieces, arrays, strict=True)]
+
+
+def _slices(rows: Rows, natural: Natural) -> list[tuple[int, int]]:
+    """Of rows with gaps smaller ones: every component fills them in its own way."""
+    if rows.gaps != "hidden":
+        return rows.slices()
+    return rows.slices(max(128, GAP_VALUES // natural.linear.size))

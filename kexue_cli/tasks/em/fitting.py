@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kexue_cli.tasks.em import missing
 from kexue_cli.tasks.em.engine import Engine, Mode, Rows
 from kexue_cli.tasks.em.incremental import incremental
 from kexue_cli.tasks.em.iterate import Family, Fit, Iteration, Trace, iterate, take
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+from kexue_cli.tasks.em.stage import Stage
 from kexue_cli.tasks.em.starts import Start, start_parameters
 
 STOCHASTIC_ITERATIONS = 200  # of stochastic EM before plain EM polishes
@@ -32,7 +32,6 @@ class Settings:
     batch_rows: int | None = None
     start_means: np.ndarray | None = None
     scale: np.ndarray | None = None  # (d,), for distances of the start
-    gaps: bool = False  # rows hold NaN
 
     def iteration(self) -> Iteration:
         """The same for `iterate`."""
@@ -100,6 +99,7 @@ class Outcome:
 
 
 OnIteration = Callable[[Trace, Parameters], None]
+Stages = Callable[[str], Stage]  # by name
 
 
 def fit_mixture(
@@ -109,21 +109,23 @@ def fit_mixture(
     settings: Settings,
     seeds: list[int],
     on_iteration: OnIteration = lambda trace, parameters: None,
+    stages: Stages = lambda name: Stage(),
 ) -> Outcome:
     """Start once per seed, iterate all restarts as one batch, keep the best.
 
     Restarts with a collapsed component come after all others, whatever their likelihood: it has no
     upper bound there.
     """
-    filled = _filled(rows) if settings.gaps else rows
-    parameters = start_parameters(
-        settings.start, family, filled, engine, seeds, settings.start_means, settings.scale
+    parameters = stages("start").once(
+        lambda: start_parameters(
+            settings.start, family, rows, engine, seeds, settings.start_means, settings.scale
+        )
     )
-    fit = _iterated(family, rows, engine, settings, parameters, on_iteration)
+    fit = _iterated(family, rows, engine, settings, parameters, on_iteration, stages)
     collapsed = family.collapsed(fit.parameters, fit.count)
     order = np.lexsort((-fit.objective, collapsed.any(axis=1), fit.raced_out))
     best = int(order[0])
-    outcome = measured(family, rows, engine, take(fit.parameters, order[:1]), settings.gaps)
+    outcome = measured(family, rows, engine, take(fit.parameters, order[:1]))
     outcome.iterations, outcome.converged = int(fit.iterations[best]), bool(fit.converged[best])
     outcome.last_change = float(fit.last_change[best])
     outcome.restart, outcome.seed = best, seeds[min(best, len(seeds) - 1)]
@@ -149,36 +151,43 @@ def _iterated(
     settings: Settings,
     parameters: Parameters,
     on_iteration: OnIteration,
+    stages: Stages,
 ) -> Fit:
     """The iteration that `settings` ask for, always ended by plain float64 (or hard) steps."""
     how = settings.iteration()
-    step = expectation_of(rows, engine, settings.gaps)
+    step = expectation_of(rows, engine)
     if settings.algorithm == "stochastic":
         drawn = replace(how, mode="stochastic", max_iter=min(STOCHASTIC_ITERATIONS, how.max_iter))
-        parameters = iterate(family, step, parameters, drawn).parameters
+        parameters = iterate(
+            family, step, parameters, drawn, stage=stages("stochastic EM")
+        ).parameters
     if settings.batch_rows is not None:
         batches = rows.slices(settings.batch_rows)
 
         def batch_step(natural: Natural, batch: int) -> Statistics:
             return engine.expectation(rows, natural, slices=[batches[batch]])
 
-        parameters, _ = incremental(family, batch_step, len(batches), parameters, how)
+        parameters, _ = incremental(
+            family, batch_step, len(batches), parameters, how, stages("incremental EM")
+        )
+    start: Parameters | Fit = parameters
     if engine.dtype == "float32":
         # most of the way in float32, then on in float64: fast, and right in the end
-        parameters = iterate(family, step, parameters, how, on_iteration).parameters
-        exact = replace(engine, dtype="float64", device=engine.float64_device())
-        step = expectation_of(rows, exact, settings.gaps)
-    return iterate(family, step, parameters, how, on_iteration)
+        single = iterate(family, step, parameters, how, on_iteration, stages("float32"))
+        start, engine = single.reopened(), _in_float64(engine)
+    return iterate(
+        family, expectation_of(rows, engine), start, how, on_iteration, stages("float64")
+    )
 
 
-def expectation_of(
-    rows: Rows, engine: Engine, gaps: bool
-) -> Callable[[Natural, Mode, int], Statistics]:
+def _in_float64(engine: Engine) -> Engine:
+    return replace(engine, dtype="float64", device=engine.float64_device())
+
+
+def expectation_of(rows: Rows, engine: Engine) -> Callable[[Natural, Mode, int], Statistics]:
     """The E-step for these rows, as `iterate` wants it."""
 
     def step(natural: Natural, mode: Mode, iteration: int) -> Statistics:
-        if gaps:
-            return missing.expectation(rows, natural, mode, (iteration,))
         return engine.expectation(rows, natural, mode, (iteration,))
 
     return step
@@ -189,14 +198,11 @@ def measured(
     rows: Rows,
     engine: Engine,
     parameters: Parameters,
-    gaps: bool = False,
     same_rows: bool = True,
 ) -> Outcome:
     """One E-step with one restart's parameters; `same_rows`: those the family was made for."""
     natural = family.natural(parameters, reduced=same_rows)
-    if engine.dtype == "float32":
-        engine = replace(engine, dtype="float64", device=engine.float64_device())
-    step = expectation_of(rows, engine, gaps)
+    step = expectation_of(rows, _in_float64(engine) if engine.dtype == "float32" else engine)
     soft, hard = step(natural, "soft", 0), step(natural, "hard", 0)
     return Outcome(
         family,
@@ -215,18 +221,13 @@ def measured(
     )
 
 
-def _filled(rows: Rows) -> Rows:
-    """Gaps replaced by the column means, for the start alone."""
-    values = np.where(np.isnan(rows.values), rows.shift, rows.values)
-    return Rows(values, rows.shift, rows.weights, rows.labels)
-
-
 def bootstrap_test(
     small: Outcome,
     large: Outcome,
     fit_again: Callable[[Family, np.ndarray, int], Outcome],
     resamples: int,
     generator: np.random.Generator,
+    stage: Stage | None = None,
 ) -> dict[str, float]:
     """Is one more component worth it? Parametric bootstrap of the likelihood ratio.
 
@@ -236,14 +237,17 @@ def bootstrap_test(
     Source: McLachlan, "On bootstrapping the likelihood ratio test statistic for the number of
     components in a normal mixture", 1987.
     """
+    stage = stage or Stage()
     observed = 2 * (large.log_likelihood - small.log_likelihood)
-    exceeded = 0
+    ratios: list[float] = list((stage.state or {"ratios": []})["ratios"])
     for resample in range(resamples):
         rows, _ = small.family.sample(small.parameters, round(small.n), generator)
-        pair = [
-            fit_again(outcome.family, rows, resample).log_likelihood for outcome in (small, large)
-        ]
-        exceeded += 2 * (pair[1] - pair[0]) >= observed
+        if resample < len(ratios):  # known from before the stop
+            continue
+        few, more = (fit_again(o.family, rows, resample).log_likelihood for o in (small, large))
+        ratios.append(2 * (more - few))
+        stage.keep({"ratios": ratios})
+    exceeded = sum(ratio >= observed for ratio in ratios)
     return {
         "components": small.family.n_components,
         "against": large.family.n_components,

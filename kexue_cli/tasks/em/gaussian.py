@@ -13,7 +13,7 @@ from kexue_cli.tasks.em.covariance import (
     covariances,
     n_covariance_parameters,
 )
-from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+from kexue_cli.tasks.em.natural import MeanRow, Natural, Parameters, Statistics
 
 LOG_2PI = float(np.log(2 * np.pi))
 COLLAPSED = 1e-7  # smallest eigenvalue of a covariance in units of the columns' variances
@@ -83,7 +83,7 @@ class GaussianMixture:
         parameters = {"weights": weights, "means": means, "covariances": found}
         return parameters if axes is None else {**parameters, "orientation": axes}
 
-    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> None:
+    def from_centres(self, centres: np.ndarray, mean_row: MeanRow | None) -> None:
         """Centres alone say nothing of covariances: the start's hard assignment does."""
         return None
 

@@ -14,6 +14,7 @@ from kexue_cli.tasks.em.natural import (
     expected_log_joint,
     zeros_like,
 )
+from kexue_cli.tasks.em.stage import Stage
 
 BatchExpectation = Callable[[Natural, int], Statistics]  # (parameters, batch number) -> its sums
 
@@ -24,7 +25,7 @@ def incremental(
     batches: int,
     parameters: Parameters,
     how: Iteration,
-    on_sweep: Callable[[int, np.ndarray], None] = lambda sweep, free_energy: None,
+    stage: Stage | None = None,
 ) -> tuple[Parameters, bool]:
     """Sweep over the batches until the free energy settles.
 
@@ -37,10 +38,25 @@ def incremental(
     Source: Neal and Hinton, "A view of the EM algorithm that justifies incremental, sparse, and
     other variants", 1998.
     """
-    natural = family.natural(parameters)
-    kept = [expectation(natural, batch) for batch in range(batches)]
-    before = np.full(len(parameters["weights"]), -np.inf)
-    for sweep in range(how.max_iter):
+    stage = stage or Stage()
+    if stage.state is None:
+        natural = family.natural(parameters)
+        kept = [expectation(natural, batch) for batch in range(batches)]
+        before, first = np.full(len(parameters["weights"]), -np.inf), 0
+    else:
+        parameters, before = stage.state["parameters"], stage.state["before"]
+        kept = [Statistics(**sums) for sums in stage.state["kept"]]
+        first = stage.state["sweep"]
+    for sweep in range(first, how.max_iter):
+        stage.keep(
+            {
+                "parameters": parameters,
+                "kept": [vars(sums) for sums in kept],
+                "before": before,
+                "sweep": sweep,
+            }
+        )
+        natural = family.natural(parameters)
         # added afresh in each sweep, so that rounding of the replacements does not pile up
         total = sum(kept, zeros_like(natural))
         for batch in range(batches):
@@ -51,7 +67,6 @@ def incremental(
             kept[batch] = fresh
         free_energy = expected_log_joint(natural, total) + total.entropy
         free_energy = free_energy + family.log_prior(parameters)
-        on_sweep(sweep, free_energy)
         if np.all(np.abs(free_energy - before) < how.tol):
             return parameters, True
         before = free_energy

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
 from kexue_cli.tasks.em.engine import Mode
 from kexue_cli.tasks.em.natural import (
+    MeanRow,
     Natural,
     Parameters,
     Statistics,
     joint_divergence,
 )
+from kexue_cli.tasks.em.stage import Stage, State
 
 
 class Family(Protocol):
@@ -36,7 +39,7 @@ class Family(Protocol):
     def maximise(self, sums: Statistics, previous: Parameters | None = None) -> Parameters:
         """M-step."""
 
-    def from_centres(self, centres: np.ndarray, overall: np.ndarray | None) -> Parameters | None:
+    def from_centres(self, centres: np.ndarray, mean_row: MeanRow | None) -> Parameters | None:
         """Start parameters from centres (R, K, d), if centres are enough to say."""
 
     def natural(self, parameters: Parameters, reduced: bool = True) -> Natural:
@@ -67,7 +70,8 @@ class Iteration:
             acceleration extrapolates (Boehning et al. 1994), which a slow climb does not fool.
         mode: soft (EM), hard (classification EM), stochastic (one draw per row).
         inverse_temperatures: of deterministic annealing, one per iteration; 1 afterwards.
-        race: after 10, 20, 40 ... iterations drop the worse half of the restarts.
+        race: after 10, 20, 40 ... iterations drop the worse half of the restarts; those with a
+            collapsed component count as worst.
     """
 
     max_iter: int = 1000
@@ -82,6 +86,7 @@ class Iteration:
 class Trace:
     """One iteration of one restart; nats of the data, not per row.
 
+    `iteration` counts on where an earlier `iterate` of the same restart ended.
     `joint` is KL of the joint distributions up to the data's entropy, `marginal` the negative
     log-likelihood (both with the prior's term, if any), `gap` = joint - marginal.
     """
@@ -98,18 +103,44 @@ class Trace:
 
 @dataclass
 class Fit:
-    """The end of an iteration of R restarts."""
+    """R restarts under way or at their end; `active` names those under way."""
 
     parameters: Parameters
     log_likelihood: np.ndarray  # (R,)
     objective: np.ndarray  # (R,), with log prior
+    change: np.ndarray  # (R,), of the objective in the last iteration
     count: np.ndarray  # (R, K)
     entropy: np.ndarray  # (R,), of the responsibilities
     iterations: np.ndarray  # (R,)
     converged: np.ndarray  # (R,) bool
-    last_change: np.ndarray  # (R,)
+    last_change: np.ndarray  # (R,), what was compared with tol
     raced_out: np.ndarray  # (R,) bool
-    history: list[np.ndarray] = field(default_factory=list)  # objective (R,) after each iteration
+    active: np.ndarray  # numbers of restarts
+
+    @classmethod
+    def starting(cls, parameters: Parameters) -> Fit:
+        """All restarts at their start."""
+        restarts, components = parameters["weights"].shape
+        return cls(
+            {name: array.copy() for name, array in parameters.items()},
+            np.full(restarts, -np.inf),
+            np.full(restarts, -np.inf),
+            np.full(restarts, np.inf),
+            np.zeros((restarts, components)),
+            np.zeros(restarts),
+            np.zeros(restarts, dtype=np.int64),
+            np.zeros(restarts, dtype=bool),
+            np.full(restarts, np.inf),
+            np.zeros(restarts, dtype=bool),
+            np.arange(restarts),
+        )
+
+    def reopened(self) -> Fit:
+        """To be iterated further, but for the restarts that a race has dropped."""
+        fit = copy.deepcopy(self)
+        fit.active = np.flatnonzero(~fit.raced_out)
+        fit.objective[fit.active], fit.change[fit.active] = -np.inf, np.inf
+        return fit
 
 
 def take(parameters: Parameters, restarts: np.ndarray) -> Parameters:
@@ -125,85 +156,88 @@ def _put(parameters: Parameters, restarts: np.ndarray, values: Parameters) -> No
 def iterate(
     family: Family,
     expectation: Expectation,
-    parameters: Parameters,
+    start: Parameters | Fit,
     how: Iteration,
     on_iteration: Callable[[Trace, Parameters], None] = lambda trace, parameters: None,
+    stage: Stage | None = None,
 ) -> Fit:
-    """Run EM from `parameters` until every restart has converged, or max_iter.
+    """Run EM from `start` until every restart has converged, or max_iter.
 
     `on_iteration` is called for every active restart, with the parameters of all restarts. Restarts
     that have converged leave the batch. An E-step measures the parameters it uses, so the
-    numbers of `Fit` belong exactly to `Fit.parameters`.
+    numbers of `Fit` belong exactly to `Fit.parameters`. With a stage that was stopped, goes on
+    from there and leaves `start` alone.
     """
-    restarts, components = parameters["weights"].shape
-    parameters = {name: array.copy() for name, array in parameters.items()}
-    fit = Fit(
-        parameters,
-        np.full(restarts, -np.inf),
-        np.full(restarts, -np.inf),
-        np.zeros((restarts, components)),
-        np.zeros(restarts),
-        np.zeros(restarts, dtype=int),
-        np.zeros(restarts, dtype=bool),
-        np.full(restarts, np.inf),
-        np.zeros(restarts, dtype=bool),
-    )
-    active = np.arange(restarts)
-    natural = family.natural(parameters)
-    for iteration in range(how.max_iter + 1):
+    stage = stage or Stage()
+    fit = start if isinstance(start, Fit) else Fit.starting(start)
+    first = 0
+    if stage.state is None:
+        natural = family.natural(take(fit.parameters, fit.active))
+    else:
+        fit, natural, first = _restored(stage.state)
+    for iteration in range(first, how.max_iter + 1):
+        if len(fit.active) == 0:
+            break
+        stage.keep(_kept(fit, natural, iteration))
         beta = _at(how.inverse_temperatures, iteration)
         sums = expectation(natural if beta == 1 else natural.scaled(beta), how.mode, iteration)
-        objective = _measure(fit, active, family, natural, sums, beta)
-        settled = _settled(fit, active, objective, how, iteration)
-        fit.history.append(fit.objective.copy())
-        done = settled if iteration < how.max_iter else np.ones_like(settled)
-        leaving = done | _outrun(fit, active, how, iteration)
-        following = family.maximise(sums, take(parameters, active))
-        next_natural = family.natural(following)
-        for trace in _traces(
-            fit, active, iteration, natural, next_natural, sums, beta, family, following
-        ):
-            on_iteration(trace, fit.parameters)
-        staying = np.flatnonzero(~leaving)
-        if len(staying) == 0:
-            break
-        active = active[staying]
-        _put(parameters, active, take(following, staying))
-        fit.iterations[active] += 1
-        natural = next_natural.take(staying)
+        natural = _advance(fit, family, natural, sums, beta, how, iteration, on_iteration)
+    stage.keep(_kept(fit, natural, how.max_iter + 1))
     return fit
+
+
+def _advance(
+    fit: Fit,
+    family: Family,
+    natural: Natural,
+    sums: Statistics,
+    beta: float,
+    how: Iteration,
+    iteration: int,
+    on_iteration: Callable[[Trace, Parameters], None],
+) -> Natural:
+    """Measure, maximise, let go of what is done; the natural parameters of those that stay."""
+    active = fit.active
+    fit.log_likelihood[active] = sums.log_likelihood / beta + natural.offset
+    fit.count[active], fit.entropy[active] = sums.count, sums.entropy
+    settled = _settled(fit, family, how, iteration)
+    done = settled if iteration < how.max_iter else np.ones_like(settled)
+    leaving = done | _outrun(fit, family, how, iteration)
+    following = family.maximise(sums, take(fit.parameters, active))
+    next_natural = family.natural(following)
+    for trace in _traces(fit, natural, next_natural, sums, beta, family, following):
+        on_iteration(trace, fit.parameters)
+    staying = np.flatnonzero(~leaving)
+    fit.active = active[staying]
+    _put(fit.parameters, fit.active, take(following, staying))
+    fit.iterations[fit.active] += 1
+    return next_natural.take(staying)
+
+
+def _kept(fit: Fit, natural: Natural, iteration: int) -> State:
+    """All that the next iteration depends on."""
+    return {"fit": vars(fit), "natural": vars(natural), "iteration": iteration}
+
+
+def _restored(state: State) -> tuple[Fit, Natural, int]:
+    return Fit(**state["fit"]), Natural(**state["natural"]), int(state["iteration"])
 
 
 def _at(schedule: tuple[float, ...], iteration: int) -> float:
     return schedule[iteration] if iteration < len(schedule) else 1.0
 
 
-def _measure(
-    fit: Fit,
-    active: np.ndarray,
-    family: Family,
-    natural: Natural,
-    sums: Statistics,
-    beta: float,
-) -> np.ndarray:
-    """Note what this E-step says of the parameters it used; the objective of active restarts."""
-    fit.log_likelihood[active] = sums.log_likelihood / beta + natural.offset
+def _settled(fit: Fit, family: Family, how: Iteration, iteration: int) -> np.ndarray:
+    """Which active restarts have converged; keeps their objective and its change."""
+    active = fit.active
     prior = family.log_prior(take(fit.parameters, active))
-    objective: np.ndarray = fit.log_likelihood[active] + prior
-    fit.count[active], fit.entropy[active] = sums.count, sums.entropy
-    return objective
-
-
-def _settled(
-    fit: Fit, active: np.ndarray, objective: np.ndarray, how: Iteration, iteration: int
-) -> np.ndarray:
-    """Which active restarts have converged; keeps their change."""
+    objective = fit.log_likelihood[active] + prior
+    before = fit.change[active]
     with np.errstate(invalid="ignore"):
         change = objective - fit.objective[active]
-    fit.objective[active] = objective
+    fit.objective[active], fit.change[active] = objective, change
     distance = np.abs(change)
-    if how.stop == "aitken" and len(fit.history) >= 2:
-        before = fit.history[-1][active] - fit.history[-2][active]
+    if how.stop == "aitken":
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = change / before
             climbing = (ratio > 0) & (ratio < 1)
@@ -216,13 +250,15 @@ def _settled(
     return distance < how.tol
 
 
-def _outrun(fit: Fit, active: np.ndarray, how: Iteration, iteration: int) -> np.ndarray:
+def _outrun(fit: Fit, family: Family, how: Iteration, iteration: int) -> np.ndarray:
     """Which active restarts a race drops: the worse half, at iterations 10, 20, 40 ..."""
+    active = fit.active
     rounds = iteration // 10
     at_round = iteration > 0 and iteration % 10 == 0 and rounds & (rounds - 1) == 0
     dropped = np.zeros(len(active), dtype=bool)
     if how.race and at_round and len(active) > 1:
-        order = np.argsort(-fit.objective[active], kind="stable")
+        spikes = family.collapsed(take(fit.parameters, active), fit.count[active]).any(axis=1)
+        order = np.lexsort((-fit.objective[active], spikes))
         dropped[order[(len(active) + 1) // 2 :]] = True
         fit.raced_out[active[dropped]] = True
     return dropped
@@ -230,8 +266,6 @@ def _outrun(fit: Fit, active: np.ndarray, how: Iteration, iteration: int) -> np.
 
 def _traces(
     fit: Fit,
-    active: np.ndarray,
-    iteration: int,
     natural: Natural,
     next_natural: Natural,
     sums: Statistics,
@@ -240,6 +274,7 @@ def _traces(
     following: Parameters,
 ) -> Iterator[Trace]:
     """The two terms of every active restart."""
+    active = fit.active
     part = replace(sums, entropy=sums.entropy / beta)
     prior = fit.objective[active] - fit.log_likelihood[active]
     after_e = joint_divergence(natural, part) - prior
@@ -247,7 +282,7 @@ def _traces(
     for place, restart in enumerate(active):
         marginal = -float(fit.objective[restart])
         yield Trace(
-            iteration,
+            int(fit.iterations[restart]),
             int(restart),
             float(fit.log_likelihood[restart]),
             marginal,

@@ -1,18 +1,18 @@
-"""K-Means: Lloyd's algorithm, and the mixture whose common variance goes to zero (post 5155)."""
+"""K-Means: Lloyd's algorithm over slices of rows, with bounds that spare comparisons."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from kexue_cli.errors import UserError
 from kexue_cli.tasks.em.engine import Engine, Rows
-from kexue_cli.tasks.em.natural import Natural
+from kexue_cli.tasks.em.stage import Stage, State
 
 WORTH_PRUNING = 0.9  # share of rows compared with all centres, below which bounds pay
 RESUM_EVERY = 20  # iterations after which centre sums are made anew, against rounding
@@ -24,8 +24,8 @@ class KMeansFit:
 
     Attributes:
         centres: (K, d) relative to the rows' shift; count: (K,) weight of each cluster.
-        labels: (n,) int32 (of this process's slices); inertia: sum of weight times squared
-            distance to the own centre.
+        labels: (n,) int32, of this process's slices; empty if known from before a stop.
+        inertia: sum of weight times squared distance to the own centre.
         history: inertia before each centre update.
     """
 
@@ -45,6 +45,7 @@ def lloyd(
     tol: float = 0.0,
     engine: Engine | None = None,
     on_iteration: Callable[[int, float, int], None] = lambda iteration, inertia, moved: None,
+    stage: Stage | None = None,
 ) -> KMeansFit:
     """Lloyd's algorithm until no row moves.
 
@@ -56,56 +57,105 @@ def lloyd(
         centres: (K, d) relative to the shift.
         tol: stop, too, when no centre moves by more than this times the rows' standard deviation.
         on_iteration: gets the iteration, the inertia before the update, and the rows that moved.
+        stage: where a stopped run goes on.
     """
     rows = values if isinstance(values, Rows) else Rows(values, np.zeros(values.shape[1]))
-    engine = engine or Engine()
-    spread = np.sqrt(variance_of(rows, engine)) if tol > 0 else 0.0
-    state = _State(np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.float32))
-    sums, count = np.zeros(centres.shape), np.zeros(len(centres))
-    fit = KMeansFit(centres, count, state.labels, np.inf, 0, False)
-    for iteration in range(max_iter):
-        afresh = iteration % RESUM_EVERY == 0
-        moved, value, change, changed = _assign(rows, fit.centres, state, afresh, engine)
-        sums = change if afresh else sums + change
-        count = changed if afresh else count + changed
-        fit.history.append(value)
-        on_iteration(iteration, value, moved)
-        fit.iterations = iteration + 1
-        if moved == 0 and iteration > 0:
-            fit.converged = True
-            break
-        following = sums / np.maximum(count, 1e-300)[:, None]
-        _refill(following, count, rows, state.labels, fit.centres, engine)
-        step = float(np.sqrt(((following - fit.centres) ** 2).sum(axis=1).max()))
-        state.drift += step
-        fit.centres = following
-        if step <= tol * spread:
-            fit.converged = True
-            break
-    if not fit.converged:  # the last update moved centres: labels belong to them, not to their past
-        _, _, _, count = _assign(rows, fit.centres, state, True, engine)
-    fit.count = count
-    fit.inertia = inertia(rows, fit.centres, state.labels, engine)
-    return fit
+    engine, stage = engine or Engine(), stage or Stage()
+    within = tol * np.sqrt(variance_of(rows, engine)) if tol > 0 else 0.0
+    if stage.state is not None and "labels" not in stage.state:  # it had ended before the stop
+        return KMeansFit(labels=np.empty(0, np.int32), **stage.state)
+    state = _State.starting(centres, len(rows))
+    if stage.state is not None:
+        state = _State(**stage.state)
+    while state.iterations < max_iter and not state.converged:
+        stage.keep(state.kept(engine, rows))
+        _iterate(rows, state, within, engine, on_iteration)
+    if not state.converged:  # the last update moved centres: labels belong to them, not their past
+        state.count = _assign(rows, state, True, engine)[3]
+    end: State = {
+        "centres": state.centres,
+        "count": state.count,
+        "inertia": inertia(rows, state.centres, state.labels, engine),
+        "iterations": state.iterations,
+        "converged": state.converged,
+        "history": state.history,
+    }
+    stage.keep(end)
+    return KMeansFit(labels=state.labels, **end)
 
 
 @dataclass
 class _State:
-    """What passes leave for the next one: labels, lower bounds, how far centres have moved."""
+    """What an iteration leaves for the next one."""
 
+    centres: np.ndarray  # (K, d)
+    sums: np.ndarray  # (K, d), of the rows of each cluster
+    count: np.ndarray  # (K,)
     labels: np.ndarray  # (n,) int32
-    bound: np.ndarray  # (n,) float32
-    drift: float = 0.0
+    bound: np.ndarray  # (n,) float32, lower bounds of the distance to any other centre
+    drift: float = 0.0  # how far centres have moved in all, at most
     passes: int = 0
     compared: float = 1.0  # share of rows compared with all centres in the last pass
     pruned: bool = False  # whether the last pass tested bounds
+    iterations: int = 0
+    converged: bool = False
+    history: list[float] = field(default_factory=list)
+
+    @classmethod
+    def starting(cls, centres: np.ndarray, rows: int) -> _State:
+        """Before the first pass."""
+        sums, count = np.zeros(centres.shape), np.zeros(len(centres))
+        return cls(centres, sums, count, np.zeros(rows, np.int32), np.zeros(rows, np.float32))
+
+    def kept(self, engine: Engine, rows: Rows) -> State:
+        """For a stage; labels and bounds of all processes are put together when it is saved."""
+        labels = partial(_of_all_processes, self.labels, rows, engine)
+        bound = partial(_of_all_processes, self.bound, rows, engine)
+        return {**vars(self), "labels": labels, "bound": bound}
+
+
+def _of_all_processes(own: np.ndarray, rows: Rows, engine: Engine) -> np.ndarray:
+    """The whole of an array of which each process knows the slices it works on."""
+    if engine.ranks == 1:
+        return own
+    whole = np.zeros(len(own))
+    for _, (start, stop) in engine.share(rows.slices()):
+        whole[start:stop] = own[start:stop]
+    return engine.summed([whole])[0].astype(own.dtype)
+
+
+def _iterate(
+    rows: Rows,
+    state: _State,
+    within: float,
+    engine: Engine,
+    on_iteration: Callable[[int, float, int], None],
+) -> None:
+    """Assign rows, then move centres, unless no row has moved; in place."""
+    afresh = state.iterations % RESUM_EVERY == 0
+    moved, value, change, changed = _assign(rows, state, afresh, engine)
+    state.sums = change if afresh else state.sums + change
+    state.count = changed if afresh else state.count + changed
+    state.history = [*state.history, value]
+    on_iteration(state.iterations, value, moved)
+    state.iterations += 1
+    if moved == 0 and state.iterations > 1:
+        state.converged = True
+        return
+    following = state.sums / np.maximum(state.count, 1e-300)[:, None]
+    _refill(following, rows, state, engine)
+    step = float(np.sqrt(((following - state.centres) ** 2).sum(axis=1).max()))
+    state.drift += step
+    state.centres = following
+    state.converged = step <= within
 
 
 def _assign(
-    rows: Rows, centres: np.ndarray, state: _State, afresh: bool, engine: Engine
+    rows: Rows, state: _State, afresh: bool, engine: Engine
 ) -> tuple[int, float, np.ndarray, np.ndarray]:
     """Nearest centre of every row: rows moved, inertia, and the (change of) sums and counts."""
     fused = engine.device == "cpu" and importlib.util.find_spec("numba") is not None
+    centres = state.centres
     step = (
         _kernel_step(rows, centres, state) if fused else _torch_step(rows, centres, engine.device)
     )
@@ -124,7 +174,6 @@ def _assign(
             totals += part[:3]
             sums += part[3]
             count += part[4]
-            engine.poll()
     totals, sums, count = engine.summed([totals, sums, count])
     state.passes += 1
     state.compared = totals[1] / len(rows)
@@ -237,79 +286,28 @@ def inertia(rows: Rows, centres: np.ndarray, labels: np.ndarray, engine: Engine)
     return float(engine.summed([np.array([total])])[0][0])
 
 
-def _refill(
-    centres: np.ndarray,
-    count: np.ndarray,
-    rows: Rows,
-    labels: np.ndarray,
-    old: np.ndarray,
-    engine: Engine,
-) -> None:
+def _refill(centres: np.ndarray, rows: Rows, state: _State, engine: Engine) -> None:
     """Give each empty cluster the row that is farthest from its centre (in place)."""
-    empty = np.flatnonzero(count <= 0)
+    empty = np.flatnonzero(state.count <= 0)
     if len(empty) == 0:
         return
-    if engine.ranks > 1:
-        raise UserError(
-            f"{len(empty)} K-Means clusters became empty, which data-parallel runs do not refill; "
-            "lower model.n_components or run one process"
-        )
-    farthest = np.concatenate(
-        [
-            np.sum((rows.part(a, b).centred() - old[labels[a:b]]) ** 2, axis=1)
-            for a, b in rows.slices()
-        ]
-    )
-    chosen = np.argsort(farthest)[::-1][: len(empty)]
-    centres[empty] = np.asarray(rows.values[np.sort(chosen)], dtype=np.float64) - rows.shift
+    farthest = np.zeros((engine.ranks, len(empty), 1 + rows.values.shape[1]))  # distance, row
+    candidates = [
+        _farthest(rows.part(start, stop), state.centres[state.labels[start:stop]], len(empty))
+        for _, (start, stop) in engine.share(rows.slices())
+    ]
+    if candidates:
+        own = np.concatenate(candidates)
+        own = own[np.argsort(-own[:, 0], kind="stable")[: len(empty)]]
+        farthest[engine.rank, : len(own)] = own
+    every = engine.summed([farthest])[0].reshape(-1, farthest.shape[2])
+    chosen = np.argsort(-every[:, 0], kind="stable")[: len(empty)]
+    centres[empty] = every[chosen, 1:]
 
 
-@dataclass
-class AnnealedFit:
-    """K-Means as a limit: the path of a mixture with equal weights and one shrinking variance."""
-
-    centres: np.ndarray
-    variance: list[float]
-    entropy_per_row: list[float]  # nats; 0 when all responsibilities are 0 or 1
-    inertia: list[float]  # of the hard assignment
-    labels: np.ndarray
-
-
-def annealed(
-    rows: Rows,
-    centres: np.ndarray,
-    engine: Engine,
-    rate: float = 0.9,
-    final: float = 1e-4,
-    inner: int = 3,
-) -> AnnealedFit:
-    """EM of sum_k N(y; c_k, s^2 I)/K while s^2 falls from the data's total variance towards 0.
-
-    Args:
-        rate: factor of s^2 after every `inner` iterations; final: last s^2 over the first.
-
-    Source: kexue.fm post 5155: for s -> 0 the responsibilities become 0 or 1 and EM is K-Means.
-    """
-    variance = variance_of(rows, engine) * centres.shape[1]  # above every direction's variance
-    last = variance * final
-    fit = AnnealedFit(centres, [], [], [], np.empty(0, np.int32))
-    while variance > last:
-        for _ in range(inner):
-            natural = _common_variance(fit.centres, variance)
-            sums = engine.expectation(rows, natural)
-            fit.centres = sums.first[0] / np.maximum(sums.count[0], 1e-300)[:, None]
-        fit.variance.append(variance)
-        fit.entropy_per_row.append(float(sums.entropy[0]) / rows.total_weight)
-        fit.inertia.append(lloyd(rows, fit.centres, max_iter=1, engine=engine).history[0])
-        variance *= rate
-    hard = lloyd(rows, fit.centres, engine=engine)
-    fit.centres, fit.labels = hard.centres, hard.labels
-    fit.variance.append(0.0)
-    fit.entropy_per_row.append(0.0)
-    fit.inertia.append(hard.inertia)
-    return fit
-
-
-def _common_variance(centres: np.ndarray, variance: float) -> Natural:
-    constant = -0.5 * np.sum(centres**2, axis=1) / variance
-    return Natural(constant[None], (centres / variance)[None], None, np.zeros(1))
+def _farthest(rows: Rows, centres: np.ndarray, number: int) -> np.ndarray:
+    """The `number` rows farthest from their centres: squared distance and row, (number, 1 + d)."""
+    y = rows.centred()
+    squares = np.sum((y - centres) ** 2, axis=1)
+    chosen = np.argsort(-squares, kind="stable")[:number]
+    return np.column_stack([squares[chosen], y[chosen]])

@@ -61,6 +61,14 @@ def _squared_distance(x, shift, centre):
 
 
 @numba.njit(nogil=True, cache=True)
+def _certain(x, shift, centres, safe, label, bound):
+    """The squared distance to the own centre if no other can be nearer, else -1."""
+    distance = _squared_distance(x, shift, centres[label])
+    reach = max(safe[label], bound) * (1 - ROUNDING)
+    return distance if reach > 0 and distance < reach * reach else -1.0
+
+
+@numba.njit(nogil=True, cache=True)
 def _resolve(
     y, square, number, waiting, centres, half, scores, top, second, labels, bound, drift, fresh
 ):
@@ -78,6 +86,30 @@ def _resolve(
         other = square[b] * (1 - ROUNDING) - 2 * second[b] - slack
         bound[number[b]] = math.sqrt(max(other, 0.0)) + drift
         square[b] = max(square[b] - 2 * top[b], 0.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(y, square, number, waiting, fresh, weight, labels, afresh, sums, count):
+    """Note the new labels of compared rows, and what they change in the sums of the clusters.
+
+    Returns:
+        Rows that moved, and the weighted sum of squared distances.
+    """
+    moved, inertia = 0, 0.0
+    for b in range(waiting):
+        place, new = number[b], fresh[b]
+        old = labels[place]
+        amount = weight[place] if weight.shape[0] else 1.0
+        inertia += amount * square[b]
+        moved += new != old
+        labels[place] = new
+        if afresh or new != old:
+            count[new] += amount
+            _add(sums[new], y[b], amount)
+        if not afresh and new != old:
+            count[old] -= amount
+            _add(sums[old], y[b], -amount)
+    return moved, inertia
 
 
 @numba.njit(nogil=True, cache=True)
@@ -108,52 +140,27 @@ def assign(x, shift, centres, half, safe, weight, labels, afresh, prune, bound, 
     top, second = np.empty(BLOCK, dtype=kind), np.empty(BLOCK, dtype=kind)
     moved, compared, waiting, inertia = 0, 0, 0, 0.0
     for row in range(n):
-        wait = True
+        distance = -1.0  # to the own centre, where that is certainly the nearest
         if prune:
-            old = labels[row]
-            distance = _squared_distance(x[row], shift, centres[old])
-            reach = max(safe[old], bound[row] - drift) * (1 - ROUNDING)
-            if reach > 0 and distance < reach * reach:
-                amount = weight[row] if weight.shape[0] else 1.0
-                inertia += amount * distance
-                wait = False
-                if afresh:
-                    square[waiting] = _centred(x[row], shift, y[waiting])
-                    count[old] += amount
-                    _add(sums[old], y[waiting], amount)
-        if wait:
+            distance = _certain(x[row], shift, centres, safe, labels[row], bound[row] - drift)
+        if distance < 0 or afresh:
             square[waiting] = _centred(x[row], shift, y[waiting])
+        if distance >= 0:
+            amount = weight[row] if weight.shape[0] else 1.0
+            inertia += amount * distance
+            if afresh:
+                count[labels[row]] += amount
+                _add(sums[labels[row]], y[waiting], amount)
+        else:
             number[waiting] = row
             waiting += 1
         if waiting == BLOCK or (row == n - 1 and waiting):
             _resolve(
-                y,
-                square,
-                number,
-                waiting,
-                centres,
-                half,
-                scores,
-                top,
-                second,
-                labels,
-                bound,
-                drift,
-                fresh,
+                y, square, number, waiting, centres, half, scores, top, second, labels, bound,
+                drift, fresh,
+            )  # fmt: skip
+            gone, far = _settle(
+                y, square, number, waiting, fresh, weight, labels, afresh, sums, count
             )
-            for b in range(waiting):
-                place, new = number[b], fresh[b]
-                old = labels[place]
-                amount = weight[place] if weight.shape[0] else 1.0
-                inertia += amount * square[b]
-                moved += new != old
-                labels[place] = new
-                if afresh or new != old:
-                    count[new] += amount
-                    _add(sums[new], y[b], amount)
-                if not afresh and new != old:
-                    count[old] -= amount
-                    _add(sums[old], y[b], -amount)
-            compared += waiting
-            waiting = 0
+            moved, inertia, compared, waiting = moved + gone, inertia + far, compared + waiting, 0
     return moved, compared, inertia

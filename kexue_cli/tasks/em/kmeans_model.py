@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,8 @@ from kexue_cli.tasks.base import Metric
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table, check_values, column_moments
 from kexue_cli.tasks.em.engine import Rows
-from kexue_cli.tasks.em.kmeans import AnnealedFit, KMeansFit, annealed, inertia, lloyd, variance_of
+from kexue_cli.tasks.em.kmeans import KMeansFit, inertia, lloyd, variance_of
+from kexue_cli.tasks.em.kmeans_limit import AnnealedFit, annealed
 from kexue_cli.tasks.em.mixture_models import start_means
 from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.starts import centres_of, distinct_rows
@@ -49,14 +51,16 @@ class Kmeans:
         rows = Rows(table.values, self.shift, table.weights)
         restarts = 1 if self.settings.start == "given" else self.settings.n_init
         results = []
-        for seed in session.seeds(restarts):
+        for number, seed in enumerate(session.seeds(restarts)):
+            start = session.stage(f"start {number}").once(partial(self._start, rows, seed))
             fit = lloyd(
                 rows,
-                self._start(rows, seed),
+                start["centres"],
                 session.capped(self.settings.max_iter),
                 self.settings.tol,
                 session.engine,
                 lambda iteration, value, moved: session.log({"inertia": value, "moved": moved}),
+                session.stage(f"restart {number}"),
             )
             results.append((fit.inertia, seed, fit))
         _, seed, best = min(results, key=lambda result: result[0])
@@ -66,7 +70,8 @@ class Kmeans:
             self.centres = best.centres
         self._conclude(best, [result[0] for result in results], seed, session)
 
-    def _start(self, rows: Rows, seed: int) -> np.ndarray:
+    def _start(self, rows: Rows, seed: int) -> dict[str, np.ndarray]:
+        """Start centres (K, d), relative to the shift."""
         if self.settings.start == "given":
             given = start_means(self.settings.start_means)
             shape = (self.n_components, rows.values.shape[1])
@@ -74,9 +79,10 @@ class Kmeans:
                 raise UserError(
                     f"model.start=given needs model.start_means: a .csv or .npy of shape {shape}"
                 )
-            return given - rows.shift
+            return {"centres": given - rows.shift}
         scale = np.ones(rows.values.shape[1])
-        return centres_of(self.settings.start, rows, scale, self.n_components, [seed])[0]
+        found = centres_of(self.settings.start, rows, scale, self.n_components, [seed])
+        return {"centres": found[0]}
 
     def _anneal(self, rows: Rows, seed: int, session: Session, lowest: KMeansFit) -> None:
         """From nearly one common centre down to variance 0."""
@@ -85,13 +91,15 @@ class Kmeans:
         spread = np.sqrt(variance_of(rows, session.engine))
         settings = self.settings
         self.path = annealed(
-            rows, nudge * spread, session.engine, settings.rate, settings.final_variance
+            rows,
+            nudge * spread,
+            session.engine,
+            settings.rate,
+            settings.final_variance,
+            on_step=lambda path: _log_last(path, session),
+            stage=session.stage("annealing"),
         )
         self.centres = self.path.centres
-        for variance, entropy, value in zip(
-            self.path.variance, self.path.entropy_per_row, self.path.inertia, strict=True
-        ):
-            session.log({"variance": variance, "entropy_per_row": entropy, "inertia": value})
         session.ctx.console.say(
             f"annealed inertia {self.path.inertia[-1]:.9g}; the best of Lloyd's restarts "
             f"{lowest.inertia:.9g}"
@@ -153,3 +161,13 @@ class Kmeans:
         """Take what `state_dict` gave."""
         self.centres, self.shift = state["centres"].numpy(), state["shift"].numpy()
         self.n_components = len(self.centres)
+
+
+def _log_last(path: AnnealedFit, session: Session) -> None:
+    session.log(
+        {
+            "variance": path.variance[-1],
+            "entropy_per_row": path.entropy_per_row[-1],
+            "inertia": path.inertia[-1],
+        }
+    )

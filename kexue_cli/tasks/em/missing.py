@@ -9,14 +9,14 @@ Source: Ghahramani and Jordan, "Supervised learning from incomplete data via an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kexue_cli.tasks.em.engine import Mode, Rows
 from kexue_cli.tasks.em.gaussian import LOG_2PI
-from kexue_cli.tasks.em.natural import Natural, Statistics, log_sum_exp
+from kexue_cli.tasks.em.natural import Natural, Statistics, log_sum_exp, zeros_like
 
 
 @dataclass
@@ -54,36 +54,31 @@ def patterns(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield mask, np.flatnonzero(group == number)
 
 
-def expectation(
-    rows: Rows, natural: Natural, mode: Mode, noise_seed: tuple[int, ...] = (0,)
-) -> Statistics:
-    """E-step over the component and the gaps of each row; rows may hold NaN.
+def gaps_step(natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:
+    """A function from a slice of rows, which may hold NaN, (and its random numbers) to its sums.
 
     `entropy` counts both hidden parts, so that the gap after an E-step is zero here, too.
     """
     given = moments(natural)
-    values = rows.centred()
-    restarts, components, columns = natural.linear.shape
-    total = Statistics(
-        np.zeros((restarts, components)),
-        np.zeros((restarts, components, columns)),
-        np.zeros((restarts, components, columns, columns)),
-        np.zeros(restarts),
-        np.zeros(restarts),
-    )
-    generator = np.random.default_rng(noise_seed)
-    for mask, chosen in patterns(values):
-        part = Rows(values[chosen], np.zeros(columns))
-        part.weights = None if rows.weights is None else rows.weights[chosen]
-        part.labels = None if rows.labels is None else rows.labels[chosen]
-        total = total + _of_pattern(part, mask, given, mode, generator)
-    assert total.second is not None
     assert natural.quadratic is not None
-    if natural.quadratic.ndim < 4:
-        total.second = np.einsum("rkii->rki", total.second)
-    if natural.quadratic.ndim == 2:
-        total.second = total.second.sum(axis=2)
-    return total
+    dimensions = natural.quadratic.ndim
+
+    def step(rows: Rows, mode: Mode, noise: np.ndarray) -> Statistics:
+        total = replace(zeros_like(natural), second=np.zeros_like(given.covariances))
+        values = rows.centred()
+        for mask, chosen in patterns(values):
+            part = Rows(values[chosen], np.zeros(values.shape[1]))
+            part.weights = None if rows.weights is None else rows.weights[chosen]
+            part.labels = None if rows.labels is None else rows.labels[chosen]
+            total = total + _of_pattern(part, mask, given, mode, noise[chosen])
+        assert total.second is not None
+        if dimensions < 4:
+            total.second = np.einsum("rkii->rki", total.second)
+        if dimensions == 2:
+            total.second = total.second.sum(axis=2)
+        return total
+
+    return step
 
 
 def log_joint(values: np.ndarray, natural: Natural) -> np.ndarray:
@@ -96,12 +91,10 @@ def log_joint(values: np.ndarray, natural: Natural) -> np.ndarray:
 
 
 def _of_pattern(
-    rows: Rows, mask: np.ndarray, given: Moments, mode: Mode, generator: np.random.Generator
+    rows: Rows, mask: np.ndarray, given: Moments, mode: Mode, noise: np.ndarray
 ) -> Statistics:
     filled, left_over, logits = conditional(rows.values, mask, given)
-    r, marginal, entropy = posterior(
-        logits, mode, rows.labels, generator.random((len(logits), len(rows)))
-    )
+    r, marginal, entropy = posterior(logits, mode, rows.labels, noise.T)
     weight = np.ones(len(rows)) if rows.weights is None else rows.weights
     r = r * weight
     count = r.sum(axis=2)

@@ -25,6 +25,7 @@ from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.starts import distinct_rows
 
 PREDICT_ROWS = 20_000  # rows whose responsibilities are held at once
+RACE_ROWS = 10_000  # from here on restarts race unless told otherwise
 
 
 @dataclass
@@ -80,12 +81,12 @@ class MixtureModel(ABC):
     def fit(self, table: Table, session: Session) -> None:
         """Fit every candidate, keep the one the criterion prefers."""
         rows = self.rows(table, session)
-        gaps = self.check(table, rows, session)
+        self.check(table, rows, session)
         candidates = self.candidates()
         best: tuple[bool, float] | None = None
         outcomes: dict[int, Outcome] = {}
         for candidate in candidates:
-            outcome = self.fit_one(candidate, rows, session, gaps)
+            outcome = self.fit_one(candidate, rows, session)
             outcomes[candidate.components] = outcome
             self._report(candidate, outcome, session, alone=len(candidates) == 1)
             score = (bool(outcome.collapsed.any()), getattr(outcome, self.settings.criterion))
@@ -107,14 +108,13 @@ class MixtureModel(ABC):
             rows.labels = self._given_labels(table, session)
         return rows
 
-    def check(self, table: Table, rows: Rows, session: Session) -> bool:
-        """Whether there are gaps; raises UserError for values or sizes that cannot be fitted."""
+    def check(self, table: Table, rows: Rows, session: Session) -> None:
+        """Note gaps in `rows`; raise UserError for values or sizes that cannot be fitted."""
         numbers = [candidate.components for candidate in self.candidates()]
-        if not isinstance(rows.values, np.ndarray):
-            gaps = 0
-        else:
-            gaps = check_values(table, self.takes_gaps())
+        dense = isinstance(rows.values, np.ndarray)
+        gaps = check_values(table, self.takes_gaps()) if dense else 0
         if gaps:
+            rows.gaps = "hidden"
             share = gaps / (len(table) * len(table.columns))
             session.ctx.console.say(
                 f"{gaps} missing values ({share:.1%}): hidden like the component"
@@ -125,14 +125,13 @@ class MixtureModel(ABC):
                 f"model.n_components={max(numbers)}, but {table.name} has {found} distinct rows; "
                 "ask for fewer components"
             )
-        return gaps > 0
 
     def _distinct(self, rows: Rows, enough: int) -> int:
         if isinstance(rows.values, np.ndarray):
             return distinct_rows(rows.values, enough)
         return len(rows)
 
-    def fit_one(self, candidate: Candidate, rows: Rows, session: Session, gaps: bool) -> Outcome:
+    def fit_one(self, candidate: Candidate, rows: Rows, session: Session) -> Outcome:
         """Restarts of one candidate, the best of them."""
         session.begin()
         if candidate.components == 1 or self.settings.start == "given":
@@ -141,12 +140,11 @@ class MixtureModel(ABC):
             seeds = session.seeds(self.settings.n_init)
         engine = replace(session.engine, dtype=self.settings.dtype)
         family = self.family(candidate, rows)
-        return fit_mixture(
-            family, rows, engine, self.fit_settings(session, gaps), seeds, session.watch
-        )
+        settings = self.fit_settings(session, len(rows))
+        return fit_mixture(family, rows, engine, settings, seeds, session.watch, session.stage)
 
-    def fit_settings(self, session: Session, gaps: bool) -> Settings:
-        """Our configuration as the fit wants it."""
+    def fit_settings(self, session: Session, rows: int) -> Settings:
+        """Our configuration as a fit of so many rows wants it."""
         s = self.settings
         return Settings(
             s.start,
@@ -156,11 +154,10 @@ class MixtureModel(ABC):
             s.stop,
             s.algorithm,
             s.annealing,
-            s.race,
+            rows >= RACE_ROWS if s.race is None else s.race,
             s.batch_rows,
             start_means(s.start_means) if s.start == "given" else None,
             self.start_scale(),
-            gaps,
         )
 
     def start_scale(self) -> np.ndarray | None:
@@ -247,15 +244,19 @@ class MixtureModel(ABC):
             seeds = [
                 session.ctx.seeds.integer(f"resample {resample} restart {i}") for i in range(3)
             ]
-            return fit_mixture(
-                again, fresh, session.engine, self.fit_settings(session, False), seeds
-            )
+            settings = self.fit_settings(session, len(fresh))
+            return fit_mixture(again, fresh, session.engine, settings, seeds)
 
         generator = session.ctx.seeds.numpy("bootstrap")
         numbers = sorted(outcomes)
         for small, large in pairwise(numbers):
             test = bootstrap_test(
-                outcomes[small], outcomes[large], fit_again, self.settings.bootstrap, generator
+                outcomes[small],
+                outcomes[large],
+                fit_again,
+                self.settings.bootstrap,
+                generator,
+                session.stage(f"bootstrap {small} against {large}"),
             )
             self.tests.append(test)
         session.ctx.console.table("bootstrap likelihood-ratio tests", self.tests)
@@ -266,12 +267,13 @@ class MixtureModel(ABC):
     def evaluate(self, table: Table, session: Session, fitted_rows: bool) -> dict[str, float]:
         """Log-likelihood and criteria of a table under the chosen fit."""
         rows = Rows(self.values(table), self.shift, table.weights)
-        gaps = self.takes_gaps() and check_values(table, True) > 0
+        if self.takes_gaps() and check_values(table, True):
+            rows.gaps = "hidden"
         if fitted_rows and self.chosen.n > 0:
             outcome = self.chosen
         else:
             outcome = measured(
-                self.chosen.family, rows, session.engine, self.chosen.parameters, gaps, False
+                self.chosen.family, rows, session.engine, self.chosen.parameters, same_rows=False
             )
         metrics = outcome.metrics()
         if fitted_rows:

@@ -181,9 +181,9 @@ class Coins(Multinomial):
         coins = {f"head_probability_{k}": float(heads[k]) for k in range(len(heads))}
         return super().evaluate(table, session, fitted_rows) | coins
 
-    def fit_settings(self, session: Session, gaps: bool) -> Settings:
+    def fit_settings(self, session: Session, rows: int) -> Settings:
         """Start from the given biases."""
-        settings = super().fit_settings(session, gaps)
+        settings = super().fit_settings(session, rows)
         heads = np.asarray(self.settings.biases, dtype=np.float64)
         settings.start_means = np.column_stack([heads, 1 - heads])
         return settings

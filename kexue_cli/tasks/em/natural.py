@@ -11,11 +11,13 @@ R restarts are fitted at once: every array leads with (restart, component).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 Parameters = dict[str, np.ndarray]  # name -> (restart, ...), see each family
+MeanRow = Callable[[], np.ndarray]  # mean of all rows (d,), computed only where it is wanted
 
 
 @dataclass

@@ -36,7 +36,7 @@ class PlsaModel:
         """Every restart to its end, the highest likelihood kept."""
         counts = self._counts(table)
         best: tuple[PlsaFit, int] | None = None
-        for seed in session.seeds(self.settings.n_init):
+        for number, seed in enumerate(session.seeds(self.settings.n_init)):
             generator = np.random.default_rng(seed)
             topics, words = random_start(
                 counts.shape[0], counts.shape[1], self.n_components, generator
@@ -48,6 +48,8 @@ class PlsaModel:
                 session.capped(self.settings.max_iter),
                 self.settings.tol,
                 on_iteration=lambda iteration, value: self._watch(value, session),
+                engine=session.engine,
+                stage=session.stage(f"restart {number}"),
             )
             if best is None or fit.log_likelihood > best[0].log_likelihood:
                 best = fit, seed
@@ -72,7 +74,6 @@ class PlsaModel:
         session.ctx.console.table("topics", self.topic_rows())
 
     def _watch(self, log_likelihood: float, session: Session) -> None:
-        session.engine.poll()
         session.log({"log_likelihood": log_likelihood, "marginal_nll": -log_likelihood})
 
     def _counts(self, table: Table) -> Any:

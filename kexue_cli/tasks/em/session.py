@@ -1,7 +1,11 @@
-"""What a model of this task gets from the run: engine, seeds, a log that counts its own steps."""
+"""What a model of this task gets from the run: engine, seeds, a log that counts its own steps, and
+stages that a stopped run goes on from.
+"""
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from kexue_cli.errors import Interrupted
+from kexue_cli.run.metrics_log import read_metrics
 from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.iterate import Trace, take
 from kexue_cli.tasks.em.natural import Parameters
+from kexue_cli.tasks.em.stage import Stage, State, to_arrays, to_tensors
 
 if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 RISE = 1e-9  # relative rise of the joint divergence that rounding explains
+SAVE_SECONDS = 60.0  # between two checkpoints of a fit under way
 
 
 @dataclass
@@ -28,6 +34,7 @@ class Session:
         snapshots: (fit, restart) to (iteration, parameters) at iterations 0, 1, 2, 4, 8 ...
         fit: number of the fit under way, one per candidate of a model choice.
         history: one dict per iteration and restart: what was logged.
+        progress: what every stage has kept last, by its name.
     """
 
     ctx: Context
@@ -36,25 +43,72 @@ class Session:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     snapshots: dict[tuple[int, int], list[tuple[int, Parameters]]] = field(default_factory=dict)
+    progress: dict[str, State] = field(default_factory=dict)
     _first_step: int = 0
     _rises: int = 0
-    _last: dict[int, Trace] = field(default_factory=dict)
+    _joint: dict[int, float] = field(default_factory=dict)  # by restart, after its last M-step
+    _saved: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, ctx: Context, dtype: Any = "float64") -> Session:
-        """Engine on the run's device and threads, stopping when the run is asked to stop."""
+        """Engine on the run's device and threads; what an earlier part of this run has done."""
         device = ctx.device.torch_device
         name = "cpu" if device.type == "mps" else str(device)
-
-        def poll() -> None:
-            if ctx.stop.requested:
-                raise Interrupted()
-
         engine = Engine(name, ctx.device.threads, dtype, "auto", ctx.ranks.rank, ctx.ranks.size)
-        engine.poll = poll
+        session = cls(ctx, engine)
         if ctx.ranks.size > 1:
             engine.all_reduce = _all_reduce(ctx)
-        return cls(ctx, engine)
+        else:
+            engine.poll = session._poll
+        if ctx.resume is not None:
+            session._go_on(ctx.resume["session"])
+        return session
+
+    def _go_on(self, state: State) -> None:
+        state = to_arrays(state)
+        self.step, self._rises, self._joint = state["step"], state["rises"], state["joint"]
+        self.progress = state["progress"]
+        for fit, restart, iteration, parameters in state["snapshots"]:
+            self.snapshots.setdefault((fit, restart), []).append((iteration, parameters))
+        if self.ctx.log.path is not None:
+            lines = read_metrics(self.ctx.log.path)
+            self.history = [line for line in lines if line.pop("split") == "train"]
+
+    def stage(self, name: str) -> Stage:
+        """A stage of the fit under way, going on where a stopped run left it."""
+        key = f"fit {self.fit}: {name}"
+        return Stage(self.progress.get(key), lambda state: self._keep(key, state))
+
+    def _keep(self, key: str, state: State) -> None:
+        """Remember; write a checkpoint now and then, and when the run is to stop (all ranks)."""
+        self.progress[key] = state
+        due = time.monotonic() - self._saved > SAVE_SECONDS
+        wishes = np.array([self.ctx.stop.requested, due], dtype=np.float64)
+        stop, due = self.engine.summed([wishes])[0] > 0
+        if stop or due:
+            self.save()
+        if stop:
+            self.ctx.stop.request(signal.SIGTERM)  # another rank may have received it
+            self.ctx.stop.raise_if_requested()
+
+    def _poll(self) -> None:
+        """Stop inside a pass over the rows: the pass is done again, all before it is kept."""
+        if self.ctx.stop.requested:
+            self.save()
+            self.ctx.stop.raise_if_requested()
+
+    def save(self, task: State | None = None) -> None:
+        """Checkpoint; `task` is the model's state once it is fitted."""
+        snapshots = [(*key, *kept) for key, entries in self.snapshots.items() for kept in entries]
+        state = {
+            "step": self.step,
+            "rises": self._rises,
+            "joint": self._joint,
+            "progress": self.progress,
+            "snapshots": snapshots,
+        }
+        self.ctx.save_checkpoint({"task": task, "session": to_tensors(state)})
+        self._saved = time.monotonic()
 
     def seeds(self, count: int) -> list[int]:
         """One seed per restart, by its number, so that restart 3 is the same in every run."""
@@ -68,7 +122,10 @@ class Session:
     def begin(self) -> None:
         """A new fit: its iterations go on where the last fit's steps ended."""
         self.fit += 1
-        self._last, self._first_step = {}, self.step
+        beginning = self.stage("beginning")
+        if beginning.state is None:
+            self._joint = {}
+        self._first_step = beginning.once(lambda: {"step": self.step})["step"]
 
     def watch(self, trace: Trace, parameters: Parameters) -> None:
         """Log the post's two terms of one iteration of one restart; see that nothing rises."""
@@ -81,9 +138,8 @@ class Session:
             "joint_kl_after_m": trace.joint_after_m,
             "log_likelihood": trace.log_likelihood,
         }
-        last = self._last.get(trace.restart)
-        if last is not None:
-            values["posterior_gap_after_m"] = last.joint_after_m - trace.marginal
+        if trace.restart in self._joint:
+            values["posterior_gap_after_m"] = self._joint[trace.restart] - trace.marginal
         self.step = self._first_step + trace.iteration
         self.log(values)
         rise = trace.joint_after_m - trace.joint_after_e
@@ -93,7 +149,7 @@ class Session:
             own = take(parameters, np.array([trace.restart]))
             kept = self.snapshots.setdefault((self.fit, trace.restart), [])
             kept.append((trace.iteration, own))
-        self._last[trace.restart] = trace
+        self._joint[trace.restart] = trace.joint_after_m
 
     def log(self, values: dict[str, float]) -> None:
         """One line of metrics.jsonl."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,8 @@ def sampled(rows: Rows, generator: np.random.Generator) -> np.ndarray:
         chosen = np.sort(generator.choice(len(rows), size=size, replace=False))
     part = rows.values[chosen]
     dense = part if isinstance(part, np.ndarray) else part.toarray()
-    return np.asarray(dense, dtype=np.float64) - rows.shift
+    centred = np.asarray(dense, dtype=np.float64) - rows.shift
+    return centred if rows.gaps == "none" else np.nan_to_num(centred, nan=0.0)
 
 
 def distinct_rows(values: np.ndarray, enough: int) -> int:
@@ -115,6 +117,8 @@ def start_parameters(
     Args:
         given: (K, d) start means in the units of the data, for start="given".
     """
+    if rows.gaps == "hidden":
+        rows = replace(rows, gaps="filled")
     scale = np.ones(family.columns) if scale is None else scale
     if start == "random":
         sums = _random_partition(family, rows, engine, seeds)
@@ -131,8 +135,7 @@ def start_parameters(
         centres = centres_of(start, rows, scale, family.n_components, seeds)
     if rows.labels is not None:
         _anchor(centres, rows)
-    overall = None if start == "given" else _mean_row(rows)
-    parameters = family.from_centres(centres, overall)
+    parameters = family.from_centres(centres, None if start == "given" else lambda: _mean_row(rows))
     if parameters is not None:
         return parameters
     natural = nearest_centre(centres, scale, family.second_shape())
@@ -149,9 +152,9 @@ def _anchor(centres: np.ndarray, rows: Rows) -> None:
     """Put the centres of components with labelled rows on the means of those, in place."""
     assert rows.labels is not None
     for k in np.unique(rows.labels[rows.labels >= 0]):
-        chosen = rows.labels == k
-        mean = np.asarray(rows.values[chosen].mean(axis=0), dtype=np.float64).ravel()
-        centres[:, k] = mean - rows.shift
+        chosen = rows.values[rows.labels == k]
+        mean = chosen.mean(axis=0) if rows.gaps == "none" else np.nanmean(chosen, axis=0)
+        centres[:, k] = np.asarray(mean, dtype=np.float64).ravel() - rows.shift
 
 
 def _random_partition(family: Family, rows: Rows, engine: Engine, seeds: list[int]) -> Statistics:

@@ -62,9 +62,11 @@ class EmTask(Task):
 
     def fit(self, ctx: Context) -> None:
         """Let the model fit itself to the training rows; keep it and write what it found."""
-        self.model.fit(self.tables["train"], self.session)
+        with ctx.stop.deferred():
+            self.model.fit(self.tables["train"], self.session)
+            self.session.save(self.state_dict())
+        ctx.stop.raise_if_requested()
         self.fitted_here = True
-        ctx.save_checkpoint({"task": self.state_dict()})
         results.write(self.model, self.tables["train"], ctx.directory)
 
     def splits(self) -> tuple[str, ...]:
@@ -140,6 +142,11 @@ class EmTask(Task):
         state: dict[str, Any] = self.model.state_dict()
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """The model's."""
+        if state is None:
+            raise UserError(
+                "checkpoint: that run was stopped before its fit had ended; finish it by "
+                "resume=<its directory> first"
+            )
         self.model.load_state_dict(state)

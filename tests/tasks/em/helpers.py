@@ -31,7 +31,7 @@ def family_for(
     weight = np.ones(len(values)) if weights is None else weights
     gaps = bool(np.isnan(values).any())
     shift = np.nanmean(values, axis=0) if gaps else weight @ values / weight.sum()
-    rows = Rows(values, shift.astype(np.float64), weights)
+    rows = Rows(values, shift.astype(np.float64), weights, gaps="hidden" if gaps else "none")
     y = rows.centred()
     scatter = y.T @ (y * weight[:, None])
     variances = np.nanvar(values, axis=0) if gaps else np.diag(scatter) / weight.sum()
@@ -72,5 +72,5 @@ def run_em(
 ) -> Fit:
     """`iterate` with tight defaults."""
     settings = {"max_iter": 20_000, "tol": 1e-11, **how}
-    step = expectation_of(rows, engine or Engine(), bool(np.isnan(rows.values).any()))
+    step = expectation_of(rows, engine or Engine())
     return iterate(family, step, start, Iteration(**settings))  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ import torch
 from sklearn.cluster import KMeans
 
 from kexue_cli.tasks.em.engine import Engine, Rows
-from kexue_cli.tasks.em.kmeans import annealed, lloyd
+from kexue_cli.tasks.em.kmeans import lloyd
+from kexue_cli.tasks.em.kmeans_limit import annealed
 from kexue_cli.tasks.em.starts import plus_plus
 from tests.tasks.em.helpers import iris
 

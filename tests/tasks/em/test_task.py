@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from kexue_cli.check import check
-from kexue_cli.config import register_schemas
 from kexue_cli.errors import ConfigError, UserError
-from kexue_cli.paths import conf_dir
-from kexue_cli.runner import run
-
-Run = Callable[..., Path]
-
-
-@pytest.fixture
-def em(tmp_path: Path) -> Run:
-    """Compose, check and run `task=em <words>`; the run directory."""
-
-    def call(*words: str) -> Path:
-        register_schemas()
-        GlobalHydra.instance().clear()
-        overrides = ["task=em", f"output_dir={tmp_path / 'outputs'}", *words]
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = hydra.compose("config", overrides)
-        check(cfg)
-        return run(cfg, overrides).directory
-
-    return call
+from tests.tasks.em.conftest import Run
 
 
 def metrics(directory: Path, split: str = "train") -> dict[str, float]:
