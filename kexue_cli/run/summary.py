@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kexue_cli.run.console import show
@@ -35,7 +36,7 @@ def _settings(node: Any) -> str:
 
 
 def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
-    """All numbers, a row a metric and a column a split, published ones beside; where things lie."""
+    """All numbers, a row a metric and a column a split; published ones; where things lie."""
     splits = {name: values for name, values in metrics.items() if name != "primary" and values}
     names = dict.fromkeys(
         name
@@ -47,11 +48,11 @@ def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
         {
             "metric": name,
             **{split: values.get(name, "") for split, values in splits.items()},
-            **_published(ctx, name),
         }
         for name in names
     ]
     ctx.console.table("Results", rows)
+    ctx.console.table("Published against obtained", list(_compared(ctx, splits)))
     primary = metrics.get("primary")
     if primary:
         ctx.console.say(f"{primary['split']}/{primary['name']} = {show(primary['value'])}")
@@ -60,14 +61,16 @@ def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
             ctx.console.say(f"  {ctx.directory.path / name}")
 
 
-def _published(ctx: Context, name: str) -> dict[str, str]:
-    """A last column for published values, in runs of experiments that quote some."""
-    if not ctx.cfg.expected:
-        return {}
-    quoted = {
-        key.partition("/")[0]: entry
-        for key, entry in ctx.cfg.expected.items()
-        if key.partition("/")[2] == name
-    }
-    texts = [f"{split} {show(e['value'])} ({e['source']})" for split, e in quoted.items()]
-    return {"published": "; ".join(texts)}
+def _compared(ctx: Context, splits: dict[str, dict[str, Any]]) -> Iterator[dict[str, str]]:
+    """A row for every number that the experiment quotes, to eight digits, beside the run's own."""
+    for key, quoted in (ctx.cfg.expected or {}).items():
+        split, _, name = key.partition("/")
+        obtained = splits.get(split, {}).get(name)
+        if obtained is not None:
+            yield {
+                "metric": key,
+                "published": f"{quoted['value']:.8g}",
+                "obtained": f"{obtained:.8g}",
+                "difference": f"{obtained - quoted['value']:+.1e}",
+                "source": quoted["source"],
+            }

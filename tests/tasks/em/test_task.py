@@ -172,3 +172,12 @@ def test_bad_settings_name_their_key(em: Run, words: list[str], key: str) -> Non
 def test_unconverged_says_how_far_it_was(em: Run, capsys: pytest.CaptureFixture[str]) -> None:
     em("model.max_iter=3", "task.plots=false")
     assert "model.tol asks for 1e-06" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_an_experiment_says_what_was_expected_and_what_came_out(
+    em: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    em("experiment=em_coins", "task.plots=false")
+    table = capsys.readouterr().out.split("Published against obtained")[1]
+    assert "0.7967891" in table
+    assert "0.79678905" in table  # ours, to eight digits
