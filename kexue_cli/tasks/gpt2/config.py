@@ -14,6 +14,7 @@ MODELS = "kexue_cli.tasks.gpt2.architecture."
 WEIGHT_FORMATS = ("auto", "float32", "bfloat16", "int8")
 TOP_P_RULES = ("inclusive", "exclusive")
 TOKENIZERS = ("char", "bpe", "wordpiece")
+ENGINES = ("auto", "native", "plain")
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Gpt2Task(TaskConfig):
     patience: int | None = None
     valid_windows: int | None = 64  # evaluated during training; at the end all are
     stride: int | None = None  # also evaluate by windows that overlap, this many tokens apart
+    engine: str = "auto"  # of the blocks on a CPU: native (own kernels, float32) | plain (torch)
     checkpointing: bool = False  # keep less of the forward pass, compute it twice
     ngram_orders: int = 6  # baselines by counting; 0: none
     ngram_tokens: int = 5_000_000  # counted at most
@@ -163,6 +165,7 @@ def check(cfg: DictConfig) -> None:
     rules = cfg.task.generation
     _one_of("task.generation.weights", rules.weights, WEIGHT_FORMATS)
     _one_of("task.generation.top_p_rule", rules.top_p_rule, TOP_P_RULES)
+    _one_of("task.engine", cfg.task.engine, ENGINES)
     _one_of("data.tokenizer", cfg.data.tokenizer, TOKENIZERS)
     for key in ("top_p", "min_p"):
         value = rules[key]

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.gpt2.architecture import Architecture
 from kexue_cli.tasks.gpt2.cache import KeyValueCache
+from kexue_cli.tasks.gpt2.native_trunk import NativeTrunk
 
 ROTARY_BASE = 10_000.0
 
@@ -178,6 +179,7 @@ class Gpt(nn.Module):
         if arch.tied:
             self.head.weight = self.tokens.weight
         self.checkpointing = False
+        self.native: NativeTrunk | None = None  # computes the blocks where it can
 
     def forward(
         self,
@@ -209,20 +211,30 @@ class Gpt(nn.Module):
         end = start + tokens.shape[1]
         if end > self.arch.context:
             raise UserError(f"{end} tokens do not fit the model's context of {self.arch.context}")
+        is_plain = positions is None and mask is None and cache is None and not self.checkpointing
         if positions is None:
             positions = torch.arange(start, end, device=tokens.device)[None]
         if mask is None and cache is not None and start > 0 and tokens.shape[1] > 1:
             mask = causal_mask(tokens.shape[1], end, tokens.device)
         x, rotation = self.embed(tokens, positions)
+        if self.native is not None and is_plain and self.native.takes(x):
+            x = self.native(x, rotation, self.blocks)
+        else:
+            x = self._blocks(x, rotation, mask, cache)
+        if cache is not None:
+            cache.length = end
+        final: Tensor = self.final_norm(x)
+        return final
+
+    def _blocks(
+        self, x: Tensor, rotation: Tensor | None, mask: Tensor | None, cache: KeyValueCache | None
+    ) -> Tensor:
         for block in self.blocks:
             if self.checkpointing and self.training:
                 x = checkpoint(block, x, rotation, mask, cache, use_reentrant=False)
             else:
                 x = block(x, rotation, mask, cache)
-        if cache is not None:
-            cache.length = end
-        final: Tensor = self.final_norm(x)
-        return final
+        return x
 
     def embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor | None]:
         """Input of the first block, and the rotation of queries and keys if there is one."""

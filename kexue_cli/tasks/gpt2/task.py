@@ -18,6 +18,7 @@ from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.gpt2 import memory, packed, plots, start, tokenizers
 from kexue_cli.tasks.gpt2.decoding_layers import for_decoding
+from kexue_cli.tasks.gpt2.engine import choose_engine
 from kexue_cli.tasks.gpt2.model import Gpt
 from kexue_cli.tasks.gpt2.ngram import ngram_losses
 from kexue_cli.tasks.gpt2.packed import Batch, Tokens, training_batches
@@ -60,6 +61,8 @@ class Gpt2Task(Task):
             self.model.to(dtype)  # biases and norms, too
         self.model.checkpointing = bool(self.cfg.task.checkpointing)
         self._say_model(ctx, beginning)
+        if self.cfg.mode in (Mode.train, Mode.evaluate):
+            ctx.console.say(choose_engine(self.model, self.cfg, ctx.device))
 
     def load(self, ctx: Context, place: str) -> None:
         """`prepare` already took the weights: their tokenizer is needed to read the text."""
