@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import weakref
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +41,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "features": ("u1", N_FEATURES),
     "spans": ("<i4", 3),
 }
+STARTS = ("row_characters", "row_spans", "question_rows", "records_start")
 CACHE_ADVICE = "Make room, or set KEXUE_CACHE_DIR to a folder on a larger disk."
 
 
@@ -47,19 +49,16 @@ class Column:
     """Numbers in a file, `width` to a row, read without keeping any."""
 
     def __init__(self, path: Path, dtype: str, width: int) -> None:
-        self._file = path.open("rb", buffering=0)
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
         self.dtype, self.width = np.dtype(dtype), width
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Rows start to stop: (stop - start, width), or flat for a width of 1."""
         size = self.dtype.itemsize * self.width
-        content = os.pread(self._file.fileno(), (stop - start) * size, start * size)
+        content = os.pread(self._descriptor, (stop - start) * size, start * size)
         flat = np.frombuffer(content, self.dtype)
         return flat if self.width == 1 else flat.reshape(-1, self.width)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
 
 
 class Store:
@@ -143,14 +142,6 @@ class Store:
         """How often each word occurs."""
         counts = np.load(self.folder / "word_counts.npy")
         return Counter(dict(zip(self.words, counts.tolist(), strict=True)))
-
-    def close(self) -> None:
-        """Let go of the files."""
-        for column in (*self._columns.values(), self._records):
-            column.close()
-
-
-STARTS = ("row_characters", "row_spans", "question_rows", "records_start")
 
 
 def build(

@@ -1,0 +1,211 @@
+"""Every form of file gives the same questions; what is wrong with a file is told with its place."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kexue_cli.errors import UserError
+from kexue_cli.tasks.dgcnn.problems import Problems, Rules
+from kexue_cli.tasks.dgcnn.question_files import read_questions
+from kexue_cli.tasks.dgcnn.records import Question
+
+TEXT = "法国核电的比例最高，法国第一"
+Save = Callable[[Any], Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    def write(content: Any, name: str = "data.json") -> Path:
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def read(path: Path, **rules: Any) -> tuple[list[Question], Problems]:
+    problems = Problems()
+    return list(read_questions(path, Rules(**rules), problems)), problems
+
+
+def blog(id: str, question: str, *passages: tuple[str, str]) -> dict[str, Any]:
+    entries = [{"passage": text, "answer": answer} for text, answer in passages]
+    return {"id": id, "question": question, "passages": entries}
+
+
+BLOG = blog("q1", "哪国？", (TEXT, "法国"), ("别的", ""))
+CONTEST = {
+    "query_id": "q1",
+    "query": "哪国？",
+    "answer": "法国",
+    "type": "factoid",
+    "passages": [
+        {"passage_id": 0, "passage_text": TEXT},
+        {"passage_id": 1, "passage_text": "别的"},
+    ],
+}
+WEBQA = {
+    "question": "哪国？",
+    "evidences": {
+        "0": {"evidence": TEXT, "answer": ["法兰西", "法国"]},
+        "1": {"evidence": "别的", "answer": ["no_answer"]},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[BLOG], json.dumps(CONTEST, ensure_ascii=False) + "\n", {"q1": WEBQA}],
+    ids=["blog", "contest", "webqa"],
+)
+def test_forms_with_several_passages(save: Save, content: Any) -> None:
+    (question,), problems = read(save(content))
+    assert (question.id, question.text) == ("q1", "哪国？")
+    assert [(p.id, p.text, p.answer) for p in question.passages] == [
+        ("0", TEXT, "法国"),
+        ("1", "别的", ""),
+    ]
+    assert "法国" in question.answers
+    assert not problems.counts
+
+
+def squad(answers: Any, **more: Any) -> dict[str, Any]:
+    qas = [{"id": "q1", "question": "哪国？", "answers": answers, **more}]
+    return {"version": "v1", "data": [{"paragraphs": [{"id": "p", "context": TEXT, "qas": qas}]}]}
+
+
+def test_squad_with_references_and_offset(save: Save) -> None:
+    answers = [{"text": "法国", "answer_start": 10}, {"text": "法国第一", "answer_start": 10}]
+    (question,), _ = read(save(squad(answers)))
+    assert question.answers == ("法国", "法国第一")
+    assert question.passages[0].answer_start == 10
+
+
+def test_squad_2_without_an_answer(save: Save) -> None:
+    (question,), _ = read(save(squad([], is_impossible=True)))
+    assert question.answers == ()
+    assert question.passages[0].answer == ""
+
+
+def test_cmrcs_first_form(save: Save) -> None:
+    qas = [{"query_id": "q1", "query_text": "哪国？", "answers": ["法国"]}]
+    (question,), _ = read(save([{"context_id": "c", "context_text": TEXT, "qas": qas}]))
+    assert (question.id, question.answers, question.passages[0].id) == ("q1", ("法国",), "c")
+
+
+@pytest.mark.parametrize(("given", "real"), [(9, 10), (3, 0), (99, 10)])
+def test_wrong_offsets_are_found_again_and_counted(save: Save, given: int, real: int) -> None:
+    (question,), problems = read(save(squad([{"text": "法国", "answer_start": given}])))
+    assert question.passages[0].answer_start == real
+    assert problems.counts == {"wrong_offset": 1}
+    assert f"{given} → {real}" in next(problems.sentences())
+
+
+def test_an_offset_below_zero_marks_no_occurrence(save: Save) -> None:
+    (question,), problems = read(save(squad([{"text": "法国", "answer_start": -1}])))
+    assert question.passages[0].answer_start is None
+    assert problems.counts == {"wrong_offset": 1}
+
+
+def test_answers_of_another_width_or_case_are_found(save: Save) -> None:
+    (question,), problems = read(save([blog("1", "?", ("型号Ａ１", "a1"))]))
+    assert not problems.counts
+    assert question.passages[0].answer == "a1"
+
+
+class TestAnswersThatAreNotInTheirPassage:
+    content = (blog("q1", "?", (TEXT, "德国"), (TEXT, "")),)
+
+    def test_are_counted_and_listed(self, save: Save) -> None:
+        (question,), problems = read(save(list(self.content)))
+        assert problems.counts == {"missing_answer": 1}
+        assert problems.listed[0][2:] == ("q1", "0", "德国")
+        assert len(question.passages) == 2
+        assert question.answers == ("德国",)
+
+    def test_are_dropped_if_wished(self, save: Save) -> None:
+        (question,), problems = read(save(list(self.content)), missing_answer="drop")
+        assert [p.id for p in question.passages] == ["1"]
+        assert problems.counts == {"missing_answer": 1}
+
+    def test_stop_if_wished(self, save: Save) -> None:
+        with pytest.raises(UserError, match=r"data\.json, question q1, passage 0: .*'德国'.*keep"):
+            read(save(list(self.content)), missing_answer="stop")
+
+
+class TestEmptyText:
+    content = (
+        blog("q1", "?", (" \n", ""), (TEXT, "")),
+        blog("q2", "\u3000", (TEXT, "")),
+        blog("q3", "?"),
+    )
+
+    def test_is_counted_and_left_out(self, save: Save) -> None:
+        questions, problems = read(save(list(self.content)))
+        assert [len(q.passages) for q in questions] == [1, 0, 0]
+        assert problems.counts == {"empty_passage": 1, "empty_question": 1, "no_passage": 1}
+
+    def test_stops_if_wished(self, save: Save) -> None:
+        with pytest.raises(UserError, match=r"question q1, passage 0: empty passage.*empty=drop"):
+            read(save(list(self.content)), empty="stop")
+
+
+def test_an_id_twice_is_refused_with_both_lines(save: Save) -> None:
+    lines = [json.dumps({**BLOG, "id": id}) for id in ("a", "b", "a")]
+    with pytest.raises(UserError, match=r"line 3: the id 'a' is already used on line 1"):
+        read(save("\n".join(lines)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{"id": "1", "passages": []}], "'question' is missing"),
+        ([{"id": "1", "question": 7, "passages": []}], '"question" must be a text, found 7'),
+        ([{"id": "1", "question": "?"}], "'passages' is missing"),
+        ([{"id": "1", "question": "?", "passages": [{"answer": ""}]}], "'passage' is missing"),
+        ([{"id": "1", "question": "?", "passages": [], "answers": "x"}], "must be a list of texts"),
+        ([["id"]], "not a question of a known form"),
+        ({"data": [{"paragraphs": [{"qas": []}]}]}, "'context_text' is missing"),
+        ({"q": {"question": "?", "evidences": {"e": {"answer": []}}}}, "'evidence' is missing"),
+        ([], "holds no questions"),
+    ],
+)
+def test_what_is_no_question_is_refused_with_its_line(
+    save: Save, content: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read(save(content))
+    assert "data.json" in str(error.value)
+    assert "expected" in str(error.value)
+
+
+def test_a_limit_stops_the_reading(save: Save) -> None:
+    lines = [json.dumps({**BLOG, "id": id}) for id in range(5)]
+    path = save("\n".join([*lines, "broken"]))
+    assert len(list(read_questions(path, Rules(), Problems(), limit=3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "n_questions", "problems"),
+    [
+        ("cmrc2018/train.json", 10142, {"wrong_offset": 21}),
+        ("cmrc2018/dev.json", 3219, {"wrong_offset": 3}),
+        ("drcd/DRCD_dev.json", 3524, {}),
+        ("dureader_robust/dev.json", 1417, {"wrong_offset": 1417}),
+        ("webqa/webqa_ann_2824q.json", 2824, {}),
+        ("sogouqa/SogouQA_sample_21q.json", 21, {}),
+    ],
+)
+def test_published_sets(
+    data_dir: Path, name: str, n_questions: int, problems: dict[str, int]
+) -> None:
+    questions, found = read(data_dir / name)
+    assert len(questions) == n_questions
+    assert found.counts == problems
+    for question in questions[::50]:
+        for passage in question.passages:
+            if passage.answer_start is not None:
+                assert passage.text[passage.answer_start :].startswith(passage.answer)
