@@ -80,6 +80,7 @@ class QuestionData(DataConfig):
     split_latin: bool = True  # each letter and digit a word, as in kexue.fm 5409
     unicode: bool = True  # full width to half width and the like, where the length stays
     lower: bool = True
+    simplified: bool = False  # traditional characters read as simplified ones
     min_count: int = 2  # of a character, to have an id
     min_word_count: int = 5  # of a word, where there are no word vectors
 

@@ -7,26 +7,41 @@ cut out of the text as it was written. The post (kexue.fm 5409) turns full width
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from kexue_cli.extras import require
 
 
 class LengthKeepingTable(dict[int, int]):
     """A table for `str.translate` that fills itself as characters are met."""
 
-    def __init__(self, lower: bool) -> None:
+    def __init__(self, steps: Sequence[Callable[[str], str]]) -> None:
         super().__init__()
-        self.lower = lower
+        self.steps = steps
 
     def __missing__(self, code: int) -> int:
         character = chr(code)
-        if character.isspace():
-            levelled = " "
-        else:
-            levelled = one_character(unicodedata.normalize("NFKC", character), character)
-        if self.lower:
-            levelled = one_character(levelled.lower(), levelled)
-        self[code] = ord(levelled)
+        for step in self.steps:
+            character = one_character(step(character), character)
+        self[code] = ord(character)
         return self[code]
+
+
+def compatible(character: str) -> str:
+    """NFKC; a blank for any white space."""
+    return " " if character.isspace() else unicodedata.normalize("NFKC", character)
+
+
+def simplifier() -> Callable[[str], str]:
+    """From traditional to simplified, of a character by itself."""
+    convert: Callable[[str], str] = require("opencc", extra="dgcnn").OpenCC("t2s").convert
+    return lambda character: character if unpaired(character) else convert(character)
+
+
+def unpaired(character: str) -> bool:
+    """Whether it is a surrogate, which UTF-8 cannot hold."""
+    return "\ud800" <= character <= "\udfff"
 
 
 def one_character(text: str, otherwise: str) -> str:
@@ -42,28 +57,27 @@ class Normaliser:
         unicode: NFKC of each character where that is one character (Ａ → A, ， → ,, ㎏ stays);
             every kind of white space becomes a blank.
         lower: lower case.
+        simplified: simplified characters for traditional ones, by OpenCC.
     """
 
     unicode: bool = True
     lower: bool = True
+    simplified: bool = False
     _table: LengthKeepingTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_table", LengthKeepingTable(self.lower))
+        steps: list[Callable[[str], str]] = []
+        if self.unicode:
+            steps.append(compatible)
+        if self.lower:
+            steps.append(str.lower)
+        if self.simplified:
+            steps.append(simplifier())
+        object.__setattr__(self, "_table", LengthKeepingTable(steps))
 
     def __call__(self, text: str) -> str:
         """The levelled text, of the same length."""
-        if not self.unicode:
-            return lower_keeping_length(text) if self.lower else text
         return text.translate(self._table)
-
-
-def lower_keeping_length(text: str) -> str:
-    """Lower case, but for the few characters whose lower case is longer (İ)."""
-    lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
-    return "".join(one_character(character.lower(), character) for character in text)
 
 
 def occurrences(text: str, answer: str) -> list[int]:

@@ -120,9 +120,8 @@ def load(
 def text_settings(cfg: Any, added: Sequence[str]) -> TextSettings:
     """Normalisation and word cutter of `cfg.data`."""
     engine = getattr(cfg.segmenter, "name", cfg.segmenter)
-    return TextSettings(
-        Normaliser(cfg.unicode, cfg.lower), WordCutter(engine, added, cfg.split_latin)
-    )
+    normalise = Normaliser(cfg.unicode, cfg.lower, cfg.simplified)
+    return TextSettings(normalise, WordCutter(engine, added, cfg.split_latin))
 
 
 def make_opener(cfg: Any, text: TextSettings, cache_dir: Path, console: Any) -> SourceOpener:

@@ -34,6 +34,12 @@ def test_each_part_can_be_left_out() -> None:
     assert Normaliser(unicode=False, lower=False)("ＡaB") == "ＡaB"
 
 
+def test_traditional_characters_are_simplified_if_wished() -> None:
+    pytest.importorskip("opencc")
+    assert Normaliser(simplified=True)("台灣的發現Ａ\ud800") == "台湾的发现a\ud800"
+    assert Normaliser()("台灣") == "台灣"
+
+
 def test_overlapping_occurrences_are_all_found() -> None:
     assert occurrences("ababa", "aba") == [0, 2]
     assert occurrences("abc", "") == []
