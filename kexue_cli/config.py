@@ -129,6 +129,8 @@ class RunConfig:
     precision: Precision = Precision.auto
     checkpoint: str | None = None  # run directory or checkpoint file to start from
     prompt: str | None = None  # text to continue, @file of such lines, or - to ask for them
+    question: str | None = None  # to be answered from `passages`, with task=dgcnn mode=predict
+    passages: str | None = None  # file of passages, one to a line
     resume: str | None = None  # run directory to go on with
     output_dir: str = "outputs"
     run_dir: str | None = None  # this very directory, new or empty, instead of one below output_dir

@@ -21,6 +21,8 @@ class Submission:
         separator: between two values of a line.
         expected_ids: the ids which must each occur exactly once, if known.
         allowed: column name → the values it may hold, if known.
+        quoted: whether values that hold the separator or a quotation mark are put in quotes; if
+            not, separators and line breaks in values become blanks.
     """
 
     columns: dict[str, Sequence[Any]]
@@ -28,6 +30,7 @@ class Submission:
     separator: str = ","
     expected_ids: Iterable[Any] | None = None
     allowed: dict[str, set[Any]] | None = None
+    quoted: bool = True
 
     def to_text(self) -> str:
         """The checked file content.
@@ -37,12 +40,22 @@ class Submission:
                 not allowed; the line is named.
         """
         self.check()
+        if not self.quoted:
+            return self._unquoted()
         out = io.StringIO()
         writer = csv.writer(out, delimiter=self.separator, lineterminator="\n")
         if self.header:
             writer.writerow(self.columns)
         writer.writerows(zip(*self.columns.values(), strict=True))
         return out.getvalue()
+
+    def _unquoted(self) -> str:
+        blanks = str.maketrans(dict.fromkeys((self.separator, "\n", "\r"), " "))
+        rows = list(zip(*self.columns.values(), strict=True))
+        if self.header:
+            rows.insert(0, tuple(self.columns))
+        lines = [self.separator.join(str(value).translate(blanks) for value in row) for row in rows]
+        return "".join(f"{line}\n" for line in lines)
 
     def rules(self) -> dict[str, Any]:
         """What a file of this kind must fulfil, for submission_rules.json."""

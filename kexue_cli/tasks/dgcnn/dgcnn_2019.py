@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kexue_cli.tasks.dgcnn.batches import Batch
 from kexue_cli.tasks.dgcnn.layers import (
     AttentionPooling,
     GatedBlock,
     MixedEmbedding,
     append_vector,
+    at_least_float32,
     keras_initialise_,
+    masked,
 )
 
 
@@ -84,7 +87,11 @@ class Dgcnn2019(nn.Module):
         self.end = nn.Linear(2 * n_channels, 1)
         keras_initialise_(self, generator)
 
-    def forward(
+    def forward(self, batch: Batch, question_vectors: Tensor, passage_vectors: Tensor) -> Logits:
+        """A batch, and its word vectors (batch, length, word_width)."""
+        return self.read(batch.question, question_vectors, batch.passage, passage_vectors)
+
+    def read(
         self,
         question: Tensor,
         question_words: Tensor,
@@ -95,20 +102,21 @@ class Dgcnn2019(nn.Module):
         asked = self.read_question(question, question_words)
         mask = passage > 0
         x = F.dropout(self.embedding(passage, passage_words), self.dropout, self.training)
-        x = self.merge(append_vector(x, asked))
+        x = masked(self.merge(append_vector(x, asked)), mask)
         for block in self.passage_blocks:
             x = block(x, mask)
         x = append_vector(x, asked)
         whole = self.whole(self.passage_pool(x, mask))
         return Logits(
-            self.start(x).squeeze(2).float(),
-            self.end(x).squeeze(2).float(),
-            whole.squeeze(1).float(),
+            at_least_float32(self.start(x).squeeze(2)),
+            at_least_float32(self.end(x).squeeze(2)),
+            at_least_float32(whole.squeeze(1)),
         )
 
     def read_question(self, question: Tensor, words: Tensor) -> Tensor:
         """The question as one vector, (batch, n_channels)."""
         x = F.dropout(self.embedding(question, words), self.dropout, self.training)
+        x = masked(x, question > 0)
         for block in self.question_blocks:
             x = block(x, question > 0)
         pooled: Tensor = self.question_pool(x, question > 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,13 +25,34 @@ def candidates(
         start: (length or more,), of each character as the first of the answer.
         end: the same, as the last.
     """
-    start, end = (np.asarray(scores, np.float32)[: len(text)] for scores in (start, end))
+    widths = np.ones(len(text))
+    found: dict[str, float] = {}
+    for i, j, score in spans(start[: len(text)], end[: len(text)], widths, threshold, max_length):
+        answer = text[i : j + 1]
+        found[answer] = max(found.get(answer, 0.0), score)
+    return found
+
+
+def spans(
+    start: NDArray[np.float32],
+    end: NDArray[np.float32],
+    widths: NDArray[np.floating],
+    threshold: float,
+    max_width: float,
+) -> Iterator[tuple[int, int, float]]:
+    """First token, last token and score of every span above the threshold.
+
+    Args:
+        start: (n,) scores; end: the same.
+        widths: (n,) of the tokens: 1 for a character.
+        max_width: of a span, the sum over its tokens.
+    """
+    start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
     limit = np.float32(threshold)
     ends = np.flatnonzero(end > limit)
-    found: dict[str, float] = {}
+    edge = np.concatenate([[0.0], np.cumsum(widths)])
     for i in np.flatnonzero(start > limit):
-        first, last = np.searchsorted(ends, (i, i + max_length))
-        for j in ends[first:last]:
-            answer = text[i : j + 1]
-            found[answer] = max(found.get(answer, 0.0), float(start[i] * end[j]))
-    return found
+        for j in ends[np.searchsorted(ends, i) :]:
+            if edge[j + 1] - edge[i] > max_width:
+                break
+            yield int(i), int(j), float(start[i] * end[j])

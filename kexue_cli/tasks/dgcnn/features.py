@@ -24,6 +24,8 @@ def token_features(
     question: NDArray[np.integer], passages: Sequence[NDArray[np.integer]]
 ) -> list[Floats]:
     """Features of all tokens, one (length, 4) per passage; tokens are any integers."""
+    if not passages:
+        return []
     bounds = np.cumsum([0, len(question), *map(len, passages)])
     _, tokens = np.unique(np.concatenate([question, *passages]), return_inverse=True)
     tokens = tokens.astype(np.int32)

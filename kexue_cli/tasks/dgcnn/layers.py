@@ -22,6 +22,7 @@ class GatedBlock(nn.Module):
         n_channels: of input and output.
         dilation: of the convolution.
         gate_dropout: dropout of the gate's logits while training (the version of 2019).
+        locked: that dropout drops a channel at all positions together, which is much cheaper.
         gate_noise: the logits are multiplied by 1 + e while training, e uniform within this to
             either side (the version of 2018).
         kernel_size: taps, an odd number.
@@ -34,6 +35,7 @@ class GatedBlock(nn.Module):
         gate_dropout: float = 0.0,
         gate_noise: float = 0.0,
         kernel_size: int = 3,
+        locked: bool = False,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv1d(
@@ -41,16 +43,16 @@ class GatedBlock(nn.Module):
         )
         self.gate_dropout = gate_dropout
         self.gate_noise = gate_noise
+        self.locked = locked
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, length, n_channels) -> the same; masked positions are zero on both sides."""
-        valid = mask[..., None].to(x.dtype)
-        x = x * valid
+        """(batch, length, n_channels) -> the same; masked positions must be zero and stay so."""
         value, gate = self.conv(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=2)
         if self.training and self.gate_noise:
             gate = gate * (1 + torch.empty_like(gate).uniform_(-self.gate_noise, self.gate_noise))
-        gate = F.dropout(gate, self.gate_dropout, self.training)
-        return torch.lerp(x, value, gate.sigmoid()) * valid
+        drop = locked_dropout if self.locked else F.dropout
+        gate = drop(gate, self.gate_dropout, self.training)
+        return masked(torch.lerp(x.to(value.dtype), value, gate.sigmoid()), mask)
 
 
 class AttentionPooling(nn.Module):
@@ -63,7 +65,7 @@ class AttentionPooling(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(batch, length, n_channels) -> (batch, n_channels)."""
-        scores = self.score(torch.tanh(self.hidden(x))).float()  # (batch, length, 1)
+        scores = at_least_float32(self.score(torch.tanh(self.hidden(x))))  # (batch, length, 1)
         weights = scores.masked_fill(~mask[..., None], MASKED).softmax(dim=1)
         return (weights.to(x.dtype) * x).sum(dim=1)
 
@@ -85,13 +87,31 @@ class MixedEmbedding(nn.Module):
         return embedded if self.words is None else embedded + self.words(word_vectors)
 
 
+def masked(x: Tensor, mask: Tensor) -> Tensor:
+    """Zero where the mask (batch, length) is False."""
+    return x * mask[..., None].to(x.dtype)
+
+
+def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout of channels, the same ones at all positions (Gal and Ghahramani 2016)."""
+    if not training or p == 0:
+        return x
+    kept = torch.empty(x.shape[0], 1, x.shape[2], dtype=x.dtype, device=x.device)
+    return x * kept.bernoulli_(1 - p).div_(1 - p)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision is good enough for matrices, not for losses and softmaxes."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def append_vector(x: Tensor, vector: Tensor) -> Tensor:
     """The same (batch, m) beside every position of (batch, length, n): (batch, length, n + m)."""
     return torch.cat([x, vector[:, None].expand(-1, x.shape[1], -1)], dim=2)
 
 
 def sinusoidal_positions(length: int, n_channels: int, device: torch.device) -> Tensor:
-    """sin and cos of position / 10000^(2 k / n_channels), (length, n_channels).
+    """Sin and cos of position / 10000^(2 k / n_channels), (length, n_channels).
 
     The first half of the channels are sines, the second half cosines.
     """

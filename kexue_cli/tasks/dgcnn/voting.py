@@ -39,7 +39,7 @@ def vote(passages: Iterable[Mapping[str, float]]) -> list[Voted]:
 
 
 def joint_score(scores: list[float]) -> float:
-    """sum s^2 / (1 + sum s): many weak voices do not outvote a strong one."""
+    """Sum s^2 / (1 + sum s): many weak voices do not outvote a strong one."""
     return sum(s * s for s in scores) / (1.0 + sum(scores))
 
 

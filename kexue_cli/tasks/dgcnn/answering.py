@@ -1,0 +1,245 @@
+"""Answers of a trained network: windows over long passages, candidates, the vote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kexue_cli.tasks.dgcnn.batches import collate
+from kexue_cli.tasks.dgcnn.dgcnn_2019 import Logits
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion
+from kexue_cli.tasks.dgcnn.examples import Example, Level, Tokens, passage_tokens, question_tokens
+from kexue_cli.tasks.dgcnn.extraction import spans
+from kexue_cli.tasks.dgcnn.members import Member
+from kexue_cli.tasks.dgcnn.reader import SpanLogits
+from kexue_cli.tasks.dgcnn.records import Question
+from kexue_cli.tasks.dgcnn.span_scores import span_probabilities, start_and_end
+from kexue_cli.tasks.dgcnn.voting import Voted, vote
+
+Floats = NDArray[np.float32]
+NO_SPANS = np.zeros((0, 2), np.int64)
+BATCH_TOKENS = 16_384
+BATCH_PAIRS = 2**23  # start-end pairs of a batch of `Reader`
+BEST_SPANS = 30  # of a passage, that take part in the vote
+HALF_WIDTH_LETTER = 0.5  # of a letter or digit where the tokens are words (kexue.fm 5409)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How answers are chosen.
+
+    Attributes:
+        threshold: a start and an end (of `Reader`: a span) must score more.
+        max_length: of an answer in characters.
+        window: tokens read at once; longer passages are read in windows half of which overlap.
+    """
+
+    threshold: float
+    max_length: int
+    window: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one window of a passage says.
+
+    Attributes:
+        candidates: answers with their scores.
+        start: (tokens,) scores of the window's tokens as first of an answer; end: as last.
+        at: the window's first token in the passage.
+    """
+
+    candidates: dict[str, float]
+    start: Floats
+    end: Floats
+    at: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question's candidates, best first, and per passage the scores of every character."""
+
+    voted: list[Voted]
+    heat: list[tuple[Floats, Floats]]
+
+    @property
+    def answer(self) -> str:
+        """The winner; "" where nothing was above the threshold."""
+        return self.voted[0].answer if self.voted else ""
+
+
+@dataclass
+class Work:
+    """A window of a passage of a question, still to be read: one example for each network."""
+
+    question: int
+    passage: int
+    examples: list[Example]
+    at: int
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens of the window, whose places in the text are the same for all networks."""
+        return self.examples[0].passage
+
+
+def windows(n: int, size: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of windows that cover n tokens, each half over the one before."""
+    begin = 0
+    while True:
+        yield begin, min(n, begin + size)
+        if begin + size >= n:
+            return
+        begin += max(1, size // 2)
+
+
+class Answerer:
+    """Answers questions by one network or by the mean of several (a k-fold ensemble)."""
+
+    def __init__(self, members: Sequence[Member], rules: Rules, device: torch.device) -> None:
+        self.members, self.rules, self.device = members, rules, device
+        self.level = members[0].network.level
+
+    def answer(
+        self, questions: Sequence[Question], encoded: Sequence[EncodedQuestion] | None = None
+    ) -> list[Answered]:
+        """Answers to some questions; long passages and short ones are batched apart.
+
+        Args:
+            encoded: the questions as the first network reads them, if that is known already.
+        """
+        first, *others = self.members
+        if encoded is None:
+            encoded = [first.knowledge.encode(question) for question in questions]
+        work: list[Work] = []
+        for i, question in enumerate(questions):
+            forms = [encoded[i], *(other.knowledge.encode(question) for other in others)]
+            work += self._work(i, forms)
+        work.sort(key=lambda w: len(w.tokens))
+        found: dict[tuple[int, int], list[Found]] = {}
+        for part in self._parts(work):
+            texts = [questions[w.question].passages[w.passage].text for w in part]
+            for w, window in zip(part, self._read(part, texts), strict=True):
+                found.setdefault((w.question, w.passage), []).append(window)
+        return [
+            self._joined(one, [found[i, k] for k in range(len(one.passages))])
+            for i, one in enumerate(encoded)
+        ]
+
+    def _work(self, number: int, forms: list[EncodedQuestion]) -> Iterator[Work]:
+        asked = [question_tokens(form, self.level) for form in forms]
+        for k in range(len(forms[0].passages)):
+            tokens = [passage_tokens(form.passages[k], self.level) for form in forms]
+            for begin, end in windows(len(tokens[0]), self.rules.window):
+                examples = [
+                    Example(q, p.part(begin, end), NO_SPANS)
+                    for q, p in zip(asked, tokens, strict=True)
+                ]
+                yield Work(number, k, examples, begin)
+
+    def _parts(self, work: list[Work]) -> Iterator[list[Work]]:
+        """Batches of like lengths, as large as memory allows."""
+        part: list[Work] = []
+        for w in work:
+            n = len(w.tokens)
+            if part and (
+                (len(part) + 1) * n > BATCH_TOKENS or (len(part) + 1) * n * n > BATCH_PAIRS
+            ):
+                yield part
+                part = []
+            part.append(w)
+        if part:
+            yield part
+
+    def _read(self, part: list[Work], texts: list[str]) -> list[Found]:
+        logits = [
+            member.network(collate([w.examples[m] for w in part], self.device))
+            for m, member in enumerate(self.members)
+        ]
+        choose: Callable[..., list[Found]] = self._of_products
+        if isinstance(logits[0], SpanLogits):
+            choose = self._of_spans
+        return choose(logits, part, texts)
+
+    def _of_products(self, logits: list[Logits], part: list[Work], texts: list[str]) -> list[Found]:
+        """Start score times end score, each a mean over the networks."""
+        scores = [one.scores() for one in logits]
+        start, end = (
+            torch.stack([pair[side] for pair in scores]).mean(dim=0).cpu().numpy()
+            for side in (0, 1)
+        )
+        found = []
+        for w, text, s, e in zip(part, texts, start, end, strict=True):
+            tokens = w.tokens
+            s, e = s[: len(tokens)], e[: len(tokens)]
+            best: dict[str, float] = {}
+            widths = token_widths(tokens, text, self.level)
+            rules = self.rules
+            for i, j, score in spans(s, e, widths, rules.threshold, rules.max_length):
+                answer = text[tokens.first[i] : tokens.last[j] + 1]
+                best[answer] = max(best.get(answer, 0.0), score)
+            found.append(Found(best, s, e, w.at))
+        return found
+
+    def _of_spans(
+        self, logits: list[SpanLogits], part: list[Work], texts: list[str]
+    ) -> list[Found]:
+        """Probabilities of spans; occurrences of the same string add up."""
+        probabilities = torch.stack(
+            [span_probabilities(one.spans, one.none)[0] for one in logits]
+        ).mean(dim=0)
+        _, n, longest = probabilities.shape
+        best, at = probabilities.flatten(1).topk(min(BEST_SPANS, n * longest), dim=1)
+        start, end = (side.cpu().numpy() for side in start_and_end(probabilities))
+        found = []
+        for i, (w, text) in enumerate(zip(part, texts, strict=True)):
+            tokens = w.tokens
+            candidates: dict[str, float] = {}
+            for score, place in zip(best[i].tolist(), at[i].tolist(), strict=True):
+                first, length = divmod(place, longest)
+                last = first + length
+                if score > self.rules.threshold and last < len(tokens):
+                    answer = text[tokens.first[first] : tokens.last[last] + 1]
+                    candidates[answer] = candidates.get(answer, 0.0) + score
+            size = len(tokens)
+            found.append(Found(candidates, start[i, :size], end[i, :size], w.at))
+        return found
+
+    def _joined(self, encoded: EncodedQuestion, found: list[list[Found]]) -> Answered:
+        """One question's windows put together: the best per string in a passage, then the vote."""
+        per_passage: list[dict[str, float]] = []
+        heat = []
+        for passage, parts in zip(encoded.passages, found, strict=True):
+            best: dict[str, float] = {}
+            for part in parts:
+                for answer, score in part.candidates.items():
+                    best[answer] = max(best.get(answer, 0.0), score)
+            per_passage.append(best)
+            tokens = passage_tokens(passage, self.level)
+            heat.append((spread(parts, tokens, "start"), spread(parts, tokens, "end")))
+        return Answered(vote(per_passage), heat)
+
+
+def token_widths(tokens: Tokens, text: str, level: Level) -> NDArray[np.floating]:
+    """1 for a character; of words, letters and digits count half."""
+    if level is Level.characters:
+        return np.ones(len(tokens))
+    per_character = [HALF_WIDTH_LETTER if c.isascii() and c.isalnum() else 1.0 for c in text]
+    edge = np.concatenate([[0.0], np.cumsum(per_character)])
+    return edge[tokens.last + 1] - edge[tokens.first]
+
+
+def spread(parts: list[Found], tokens: Tokens, side: str) -> Floats:
+    """Scores of windows over all characters of the passage, the highest where they overlap."""
+    n_characters = int(tokens.last[-1]) + 1 if len(tokens) else 0
+    scores = np.zeros(n_characters, np.float32)
+    for part in parts:
+        values = getattr(part, side)
+        covered = slice(part.at, part.at + len(values))
+        place = tokens.first[covered] if side == "start" else tokens.last[covered]
+        scores[place] = np.maximum(scores[place], values)
+    return scores

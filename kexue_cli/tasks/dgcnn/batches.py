@@ -1,0 +1,166 @@
+"""Training batches: every question once an epoch with one random passage, a function of the step.
+
+Questions are read in pools of several batches and sorted by length within a pool, so that little
+of a batch is padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kexue_cli.run.ranks import Ranks
+from kexue_cli.tasks.dgcnn.crops import Crop, crop
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
+from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example
+
+POOL = 16  # batches
+
+
+@dataclass
+class Batch:
+    """Padded with 0.
+
+    Attributes:
+        question, question_words, passage, passage_words: (batch, length) int64.
+        features: (batch, length of the passages, 8).
+        spans: (k, 3) example, first and last token of every correct span.
+    """
+
+    question: Tensor
+    question_words: Tensor
+    passage: Tensor
+    passage_words: Tensor
+    features: Tensor
+    spans: Tensor
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+
+def collate(examples: Sequence[Example], device: torch.device) -> Batch:
+    """A batch of at least one example; empty texts become one position of padding."""
+    questions, passages = [e.question for e in examples], [e.passage for e in examples]
+    n = max(1, *(len(p) for p in passages))
+    features = np.zeros((len(passages), n, 8), np.float32)
+    for row, passage in zip(features, passages, strict=True):
+        row[: len(passage)] = passage.features
+    spans = [np.insert(e.spans, 0, i, axis=1) for i, e in enumerate(examples)]
+    columns = [
+        *padded(questions),
+        *padded(passages),
+        torch.from_numpy(features),
+        torch.from_numpy(np.concatenate(spans)),
+    ]
+    return Batch(*(column.to(device) for column in columns))
+
+
+def padded(texts: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+    """Ids and words of texts, each (batch, longest)."""
+    found = np.zeros((2, len(texts), max(1, *(len(text) for text in texts))), np.int64)
+    for i, text in enumerate(texts):
+        found[0, i, : len(text)], found[1, i, : len(text)] = text.ids, text.words
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+
+@dataclass
+class Batches:
+    """Batch number `step` of a training; everything random follows from (seed, pool).
+
+    Attributes:
+        questions: learned from, drawn in proportion to their weights.
+        batch_size: questions of a batch, over all processes.
+        limit: tokens of a passage.
+        word_dropout: share of words whose id is set to 0.
+        positive: share of draws that take a passage with an answer where there is one; the rest
+            takes any.
+    """
+
+    questions: EncodedSet
+    batch_size: int
+    limit: int
+    rule: Crop
+    level: Level
+    word_dropout: float
+    positive: float
+    seed: int
+    ranks: Ranks
+    device: torch.device
+    seconds: float = field(default=0.0, init=False)  # spent in here, to be shown
+
+    def __post_init__(self) -> None:
+        self._kept: tuple[int, Ints] = (-1, np.zeros(0, np.int64))
+        self._n_passages = self.questions.n_passages()
+        times = self.questions.weights / self.questions.weights.min()
+        luck = np.random.default_rng(self.seed).random(len(times))
+        self._times: Ints = np.floor(times + luck).astype(np.int64)
+
+    def __call__(self, first_step: int) -> Iterator[Batch]:
+        """Batches from `first_step` on, without end."""
+        step, pool = first_step, -1
+        examples: list[list[Example]] = []
+        while True:
+            began = perf_counter()
+            if step // POOL != pool:
+                pool = step // POOL
+                examples = self._pool(pool)
+            rows = examples[step % POOL]
+            batch = collate(rows[self.ranks.slice(len(rows))], self.device)
+            self.seconds += perf_counter() - began
+            yield batch
+            step += 1
+
+    def _pool(self, pool: int) -> list[list[Example]]:
+        """The examples of `POOL` batches, each batch of like lengths, in random order."""
+        rng = np.random.default_rng([self.seed, pool])
+        size = POOL * self.batch_size
+        rows = [self._row(pool * size + i) for i in range(size)]
+        found = [self._draw(int(row), rng) for row in rows]
+        found.sort(key=lambda e: len(e.passage))
+        batches = [found[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
+        return [batches[i] for i in rng.permutation(POOL)]
+
+    def _row(self, number: int) -> int:
+        """The question drawn as number `number` since the beginning."""
+        epoch, place = divmod(number, int(self._times.sum()))
+        return int(self._epoch(epoch)[place])
+
+    def _epoch(self, epoch: int) -> Ints:
+        """Questions of an epoch in order, each as often as its weight in relation to the least.
+
+        Every epoch has the same length: a fraction of a weight is kept by the same questions.
+        """
+        if self._kept[0] != epoch:
+            rows = np.repeat(np.arange(len(self._times)), self._times)
+            order = np.random.default_rng([self.seed, epoch, 1]).permutation(rows)
+            self._kept = (epoch, order)
+        return self._kept[1]
+
+    def _draw(self, row: int, rng: np.random.Generator) -> Example:
+        """A question with one of its passages, cropped, some of its words unknown."""
+        n_passages = int(self._n_passages[row])
+        question = self.questions.question(row, int(rng.integers(n_passages)))
+        if rng.random() < self.positive and not len(question.passages[0].spans):
+            whole = self.questions.question(row)
+            answered = [i for i, p in enumerate(whole.passages) if len(p.spans)]
+            if answered:
+                whole.passages[0] = whole.passages[int(rng.choice(answered))]
+                question = whole
+        drawn = example(question, question.passages[0], self.level)
+        drawn = crop(drawn, self.limit, self.rule, rng)
+        if self.word_dropout:
+            for tokens in (drawn.question, drawn.passage):
+                forget_words_(tokens, self.word_dropout, rng)
+        return drawn
+
+
+def forget_words_(tokens: Tokens, share: float, rng: np.random.Generator) -> None:
+    """Set the id of random words to 0, all tokens of a word together (kexue.fm 5409)."""
+    begins = np.diff(tokens.words, prepend=-1) != 0
+    kept = rng.random(int(begins.sum())) >= share
+    tokens.words[:] = np.where(kept[np.cumsum(begins) - 1], tokens.words, 0) if len(tokens) else 0

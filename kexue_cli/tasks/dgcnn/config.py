@@ -1,0 +1,128 @@
+"""Options of task=dgcnn: the training schedule, the choice of answers, the readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from kexue_cli.config import ModelConfig, TaskConfig
+from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.dgcnn.config_data import DATA_SCHEMAS, check_data
+
+
+class Scorer(Enum):
+    """Whose rules decide whether an answer is right."""
+
+    sogouqa = "sogouqa"  # accuracy and f1 of the contest of kexue.fm 5409, as shares
+    cmrc = "cmrc"  # em and f1 of CMRC 2018, in per cent
+    squad = "squad"  # em and f1 of SQuAD, in per cent
+
+
+class CropRule(Enum):
+    """Which part of a passage longer than task.max_length is trained on."""
+
+    post = "post"  # kexue.fm 6906: half the time a random piece, else the beginning
+    answer = "answer"  # mostly a piece that holds an answer
+
+
+@dataclass
+class StageConfig:
+    """One stage of the training."""
+
+    steps: int = 0  # optimiser steps; 0 leaves the stage out
+    lr: float | None = None  # null: optim.lr
+    patience: int | None = None  # evaluations without gain after which the stage ends
+
+
+@dataclass
+class DgcnnTask(TaskConfig):
+    """Reading comprehension over several passages, judged by (accuracy + F1) / 2 of the vote."""
+
+    name: str = "dgcnn"
+    _target_: str = "kexue_cli.tasks.dgcnn.task.DgcnnTask"
+    scorer: Scorer = Scorer.sogouqa
+    batch_size: int = 32  # questions, each with one passage
+    max_length: int = 256  # tokens of a training passage
+    crop: CropRule = CropRule.answer
+    positive: float = 0.0  # share of draws that take a passage with an answer; the rest takes any
+    word_dropout: float = 0.0  # share of words unknown while training
+    first: StageConfig = field(default_factory=lambda: StageConfig(steps=400))
+    second: StageConfig = field(default_factory=StageConfig)
+    evaluate_every: int = 200  # optimiser steps
+    valid_questions: int | None = None  # of them, while training; null: all
+    threshold: float = 0.1  # of start and of end; model=dgcnn: of a span's probability
+    max_answer_length: int = 12  # characters
+    window: int = 1024  # tokens read at once when predicting; half of them overlap
+    ensemble: list[str] = field(default_factory=list)  # further runs whose mean is taken
+
+
+@dataclass
+class Dgcnn2019(ModelConfig):
+    """The open Keras version of kexue.fm 6906: 1,002,883 parameters without embeddings."""
+
+    name: str = "dgcnn_2019"
+    task: str = "dgcnn"
+    _target_: str = "kexue_cli.tasks.dgcnn.dgcnn_2019.Dgcnn2019"
+    n_channels: int = 128
+    dropout: float = 0.1
+    gate_dropout: float = 0.1
+    question_dilations: list[int] = field(default_factory=lambda: [1, 2, 1])
+    passage_dilations: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 1])
+    word_width: int = 128  # of a word's vector; 0: characters only
+    word_vectors: str | None = None  # a file, or "train"; null: learned with the rest
+    weights: str | None = None  # npz in Keras' layout to start from
+
+
+@dataclass
+class Reader(ModelConfig):
+    """Gated dilated convolutions with bi-attention, matching features and one softmax of spans."""
+
+    name: str = "dgcnn"
+    task: str = "dgcnn"
+    _target_: str = "kexue_cli.tasks.dgcnn.reader.Reader"
+    n_channels: int = 128
+    encoder_dilations: list[int] = field(default_factory=lambda: [1, 2])
+    mixing_dilations: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    final_dilations: list[int] = field(default_factory=lambda: [1])
+    n_heads: int = 2  # of the self-attention; 0 leaves it out
+    bi_attention: bool = True
+    match: bool = True  # matching features
+    max_answer_length: int = 64  # of the spans in the softmax
+    dropout: float = 0.2
+    gate_dropout: float = 0.1
+    token_dropout: float = 0.05  # share of positions without embedding while training
+    pair_width: int = 64
+    word_width: int = 128  # of a word's vector; 0: characters only
+    word_vectors: str | None = None  # a file, or "train"; null: learned with the rest
+
+
+SCHEMAS: dict[str, type] = {
+    "task/dgcnn": DgcnnTask,
+    "model/dgcnn": Reader,
+    "model/dgcnn_2019": Dgcnn2019,
+    **DATA_SCHEMAS,
+}
+
+
+def check(cfg: Any) -> None:
+    """Rules across fields.
+
+    Raises:
+        ConfigError: naming the key, what was expected and what was found.
+    """
+    check_data(cfg.data)
+    task, model = cfg.task, cfg.model
+    for key in ("batch_size", "max_length", "evaluate_every", "max_answer_length", "window"):
+        if task[key] < 1:
+            raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
+    for key in ("positive", "word_dropout", "threshold"):
+        if not 0 <= task[key] <= 1:
+            raise ConfigError(f"task.{key}", f"from 0 to 1, found {task[key]}")
+    if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:
+        raise ConfigError("task.first.steps", "nothing to train: both stages have no steps")
+    for key in ("dropout", "gate_dropout"):
+        if not 0 <= model[key] < 1:
+            raise ConfigError(f"model.{key}", f"from 0 to below 1, found {model[key]}")
+    if bool(cfg.question) != bool(cfg.passages):
+        raise ConfigError("question", "question= and passages= go together")

@@ -1,0 +1,110 @@
+"""Networks with what they know of characters and words, fresh or out of checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from kexue_cli.config import build
+from kexue_cli.errors import UserError
+from kexue_cli.run import checkpoint
+from kexue_cli.run.device import Device
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion, encode_one
+from kexue_cli.tasks.dgcnn.encoding import TextSettings
+from kexue_cli.tasks.dgcnn.network import Network, rarity_of, unit_scale
+from kexue_cli.tasks.dgcnn.questions import text_settings
+from kexue_cli.tasks.dgcnn.records import Question
+from kexue_cli.tasks.dgcnn.vocabulary import Vocabulary
+
+NOT_OF_READER = ("weights", "word_width", "word_vectors")
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Characters and words of a network, and how text is prepared for it.
+
+    Attributes:
+        characters: in the order of their ids.
+        words: word i has the id i + 1.
+        added: words that the cutter was told of.
+    """
+
+    characters: str
+    words: list[str]
+    added: list[str]
+    text: TextSettings
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any], data: Any) -> Knowledge:
+        """Of a checkpoint; `data` says how text is prepared."""
+        text = text_settings(data, state["added"])
+        return cls(state["characters"], state["words"], state["added"], text)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"characters": self.characters, "words": self.words, "added": self.added}
+
+    def encode(self, question: Question) -> EncodedQuestion:
+        """A question that is in no store."""
+        return encode_one(question, self.text, Vocabulary(self.characters), self.words)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network of an ensemble with what it knows."""
+
+    network: Network
+    knowledge: Knowledge
+
+
+def make_network(
+    model: DictConfig,
+    knowledge: Knowledge,
+    vectors: NDArray[np.float32] | None,
+    generator: torch.Generator,
+) -> Network:
+    """A fresh network; `vectors` of its words are kept as they are, without them they are learned.
+
+    Raises:
+        ConfigError: options that do not fit the class.
+    """
+    options = OmegaConf.to_container(model, enum_to_str=True)
+    assert isinstance(options, dict)
+    kept = {str(k): v for k, v in options.items() if k not in NOT_OF_READER}
+    width = model.word_width if vectors is None else vectors.shape[1]
+    n_characters = 2 + len(knowledge.characters)
+    extra = {"rarity": rarity_of(n_characters)} if model.name == "dgcnn" else {}
+    reader = build(
+        OmegaConf.create(kept),
+        "model",
+        n_characters=n_characters,
+        word_width=width,
+        generator=generator,
+        **extra,
+    )
+    scaled = None if vectors is None else unit_scale(vectors)
+    return Network(reader, 1 + len(knowledge.words), width, scaled, generator)
+
+
+def read_member(place: str, device: Device) -> Member:
+    """The network of an earlier run directory, made as its config.yaml says.
+
+    Raises:
+        UserError: no such run, or one without a configuration beside its checkpoint.
+    """
+    path = checkpoint.find(place)
+    config = path.parent.parent / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"task.ensemble: {place} has no config.yaml beside its checkpoints")
+    cfg = OmegaConf.load(config)
+    state = checkpoint.load(path, "dgcnn", cfg.model.name)["task"]
+    knowledge = Knowledge.of_state(state, cfg.data)
+    weights = state["model"]
+    network = make_network(cfg.model, knowledge, None, torch.Generator())
+    network.load_state_dict(weights)
+    return Member(network.eval().to(device.torch_device), knowledge)

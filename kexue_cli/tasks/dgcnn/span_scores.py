@@ -1,0 +1,82 @@
+"""One distribution over all spans of a passage and "no answer".
+
+Spans are normalised jointly, as in RaSoR (Lee et al. 2016, arXiv 1611.01436), not start and end
+apart: so the end depends on the start. Spans are stored by their first token and their length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOWEST = -1e9
+
+
+def span_logits(start: Tensor, end: Tensor, pair: Tensor, mask: Tensor, longest: int) -> Tensor:
+    """Logit of every span of up to `longest` tokens, `LOWEST` where it leaves the text.
+
+    Args:
+        start: (batch, n).
+        end: (batch, n).
+        pair: (batch, n, n), of start i with end j.
+        mask: (batch, n) bool.
+
+    Returns:
+        (batch, n, longest): of the span from i to i + k.
+    """
+    inside = ends_by_length(mask.float(), longest) > 0
+    last = torch.arange(start.shape[1], device=start.device)[:, None]
+    last = last + torch.arange(longest, device=start.device)
+    last = last.clamp(max=start.shape[1] - 1).expand(len(start), -1, -1)
+    logits = start[:, :, None] + ends_by_length(end, longest) + pair.gather(2, last)
+    return logits.masked_fill(~inside, LOWEST)
+
+
+def ends_by_length(values: Tensor, longest: int) -> Tensor:
+    """(batch, n) -> (batch, n, longest): the value of token i + k, 0 beyond the end."""
+    return F.pad(values, (0, longest - 1)).unfold(1, longest, 1)
+
+
+def span_loss(logits: Tensor, none: Tensor, spans: Tensor) -> Tensor:
+    """Minus log of the probability of all correct spans together; of "none" where there is none.
+
+    A passage whose correct spans are all longer than those that have logits teaches nothing: 0.
+
+    Args:
+        logits: (batch, n, longest).
+        none: (batch,) logit of "no answer".
+        spans: (k, 3) example, first and last token of every correct span, each within n.
+
+    Returns:
+        (batch,)
+    """
+    whole = torch.cat([logits.flatten(1), none[:, None]], dim=1).logsumexp(dim=1)
+    example, first, last = spans.unbind(1)
+    short = last - first < logits.shape[2]
+    has_answer = torch.zeros(len(none), dtype=torch.bool, device=none.device)
+    has_answer[example] = True
+    at, first, length = example[short], first[short], (last - first)[short]
+    # log of a sum of exponentials over each example's spans, relative to `whole` <= 0
+    shares = (logits[at, first, length] - whole[at]).exp()
+    right = torch.zeros_like(none).index_add(0, at, shares)
+    right = torch.where(has_answer, right, (none - whole).exp())
+    taught = right > 0
+    return torch.where(
+        taught, -right.where(taught, torch.ones_like(right)).clamp(min=1e-30).log(), 0.0
+    )
+
+
+def span_probabilities(logits: Tensor, none: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of every span (batch, n, longest) and of "no answer" (batch,)."""
+    every = torch.cat([logits.flatten(1), none[:, None]], dim=1).softmax(dim=1)
+    return every[:, :-1].unflatten(1, logits.shape[1:]), every[:, -1]
+
+
+def start_and_end(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of every token to be the first, and the last, of the answer: each (batch, n)."""
+    batch, n, longest = probabilities.shape
+    end = probabilities.new_zeros(batch, n + longest - 1)
+    for k in range(longest):
+        end[:, k : k + n] += probabilities[:, :, k]
+    return probabilities.sum(dim=2), end[:, :n]
