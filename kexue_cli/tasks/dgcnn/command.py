@@ -3,6 +3,7 @@
 kexue score sogouqa submission.txt --answers qid_answer_expand
 kexue score cmrc predictions.json --answers cmrc2018_dev.json --json
 kexue score squad predictions.json --answers dev-v1.1.json
+kexue score webqa answers.json --answers WebQA.json --lists evaluation/
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from pathlib import Path
 from kexue_cli.errors import UserError
 
 NAME = "score"
-HELP = "score answers as SogouQA, CMRC 2018 or SQuAD do"
+HELP = "score answers as SogouQA, CMRC 2018, SQuAD or WebQA do"
+SCHEMAS = ("BO", "BO2", "BIO", "BIO2", "BIO3")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
-    parser.add_argument("contest", choices=("sogouqa", "cmrc", "squad"))
+    parser.add_argument("contest", choices=("sogouqa", "cmrc", "squad", "webqa"))
     parser.add_argument(
-        "file", type=Path, help='sogouqa: lines id<TAB>answer; cmrc, squad: JSON {"id": "answer"}'
+        "file",
+        type=Path,
+        help='sogouqa: lines id<TAB>answer; cmrc, squad: JSON {"id": "answer"}; webqa: either, or '
+        'JSON {"id": {"evidence": "answer"}}, or labels of tokens',
     )
     parser.add_argument(
         "--answers",
@@ -37,20 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="sogouqa: one character a line instead of the contest's list",
     )
+    parser.add_argument(
+        "--lists",
+        type=Path,
+        metavar="FOLDER",
+        help="webqa: the folder `evaluation` of WebQA's tool, whose synonyms and county names are "
+        "not part of this package; without it fewer answers are the same",
+    )
+    parser.add_argument(
+        "--schema", choices=SCHEMAS, default="BIO2", help="webqa: of labels; default BIO2"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Score and print; returns the exit status."""
-    from kexue_cli.tasks.dgcnn import score_cmrc, score_sogouqa, score_squad
+    from kexue_cli.tasks.dgcnn import score_cmrc, score_sogouqa, score_squad, score_webqa
 
+    if args.punctuation is not None and args.contest != "sogouqa":
+        raise UserError(f"--punctuation is for sogouqa; {args.contest} has its own fixed list")
+    if args.lists is not None and args.contest != "webqa":
+        raise UserError(f"--lists is for webqa; {args.contest} knows no synonyms")
     if args.contest == "sogouqa":
         result = score_sogouqa.score(args.file, args.answers, args.punctuation)
-    elif args.punctuation is not None:
-        raise UserError(f"--punctuation is for sogouqa; {args.contest} has its own fixed list")
+    elif args.contest == "webqa":
+        result = score_webqa.score(args.file, args.answers, args.lists, args.schema)
     else:
-        result = {"cmrc": score_cmrc, "squad": score_squad}[args.contest].score(
-            args.file, args.answers
-        )
+        module = {"cmrc": score_cmrc, "squad": score_squad}[args.contest]
+        result = module.score(args.file, args.answers)
     if args.json:
         print(json.dumps(result))
     else:

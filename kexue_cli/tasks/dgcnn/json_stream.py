@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,18 +49,20 @@ def items(path: Path) -> Iterator[Item]:
 def opened(path: Path) -> Iterator[TextIO]:
     """The file as text, errors of reading it in plain words."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        open_file = gzip.open if path.suffix == ".gz" else open
+        with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
             yield file
     except UnicodeDecodeError as error:
         line = line_not_utf8(path)
         raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
+    except (OSError, EOFError) as error:  # also what gzip finds wrong
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}); expected a file") from error
 
 
 def line_not_utf8(path: Path) -> int:
     """Number of the first line that is not UTF-8."""
-    with path.open("rb") as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode("utf-8")

@@ -5,6 +5,8 @@
 - contest: lines {"query_id", "query", "answer", "passages": [{"passage_id", "passage_text"}]}.
 - webqa: WebQA 1.0 as kexue.fm 4338 publishes it, {key: {"question", "evidences": {key:
   {"evidence", "answer": ["…"] or ["no_answer"]}}}}.
+- tokens: WebQA 1.0 as its authors publish it, lines {"q_key", "question_tokens", "evidences"}, also
+  gzipped.
 - squad: SQuAD 1.1 and 2.0, CMRC 2018 (both forms), DRCD, DuReader-robust.
 """
 
@@ -23,6 +25,7 @@ FORMS = {
     "blog": '{"id", "question", "passages": [{"passage", "answer"}]}',
     "contest": '{"query_id", "query", "answer", "passages": [{"passage_id", "passage_text"}]}',
     "webqa": '{key: {"question", "evidences": {key: {"evidence", "answer": […]}}}}',
+    "tokens": '{"q_key", "question_tokens", "evidences": [{"evidence_tokens", "golden_answers"}]}',
     "squad": '{"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}',
 }
 NO_ANSWER = "no_answer"
@@ -75,6 +78,8 @@ def form_of(item: Item) -> str | None:
     value = item.value
     if not isinstance(value, dict):
         return None
+    if "question_tokens" in value:
+        return "tokens"
     if "evidences" in value:
         return "webqa"
     if "paragraphs" in value or "qas" in value:
@@ -131,6 +136,21 @@ def of_webqa(item: Item, source: str, number: int) -> list[Question]:
     ]
 
 
+def of_tokens(item: Item, source: str, number: int) -> list[Question]:
+    """One question of WebQA's own form: tokens are put together without blanks."""
+    value = item.value
+    passages, accepted = [], []
+    for i, entry in enumerate(value["evidences"]):
+        text = "".join(entry["evidence_tokens"])
+        real = ["".join(tokens) for tokens in entry["golden_answers"]]
+        real = [answer for answer in real if answer != NO_ANSWER]
+        accepted += real
+        answer = next((answer for answer in real if answer in text), "")
+        passages.append(Passage(str(entry.get("e_key", i)), text, answer))
+    text = "".join(value["question_tokens"])
+    return [Question(str(value["q_key"]), text, tuple(passages), distinct(accepted), source=source)]
+
+
 def of_squad(item: Item, source: str, number: int) -> list[Question]:
     """All questions of an article: one passage each, the first reference marked in it."""
     found = []
@@ -153,6 +173,7 @@ READERS: dict[str, Callable[[Item, str, int], list[Question]]] = {
     "blog": of_blog,
     "contest": of_contest,
     "webqa": of_webqa,
+    "tokens": of_tokens,
     "squad": of_squad,
 }
 

@@ -54,12 +54,20 @@ WEBQA = {
         "1": {"evidence": "别的", "answer": ["no_answer"]},
     },
 }
+TOKENS = {
+    "q_key": "q1",
+    "question_tokens": ["哪国", "？"],
+    "evidences": [
+        {"e_key": "0", "evidence_tokens": list(TEXT), "golden_answers": [["法", "国"]]},
+        {"e_key": "1", "evidence_tokens": ["别的"], "golden_answers": [["no_answer"]]},
+    ],
+}
 
 
 @pytest.mark.parametrize(
     "content",
-    [[BLOG], json.dumps(CONTEST, ensure_ascii=False) + "\n", {"q1": WEBQA}],
-    ids=["blog", "contest", "webqa"],
+    [[BLOG], json.dumps(CONTEST, ensure_ascii=False) + "\n", {"q1": WEBQA}, json.dumps(TOKENS)],
+    ids=["blog", "contest", "webqa", "tokens"],
 )
 def test_forms_with_several_passages(save: Save, content: Any) -> None:
     (question,), problems = read(save(content))

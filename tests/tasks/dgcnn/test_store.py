@@ -126,7 +126,7 @@ def test_nothing_unfinished_stays_when_reading_fails(tmp_path: Path) -> None:
 
 def test_a_store_that_is_there_is_not_built_again(tmp_path: Path) -> None:
     built(tmp_path / "s")
-    build(tmp_path / "s", lambda: pytest.fail("read again"), SETTINGS, dict)  # type: ignore[arg-type]
+    build(tmp_path / "s", lambda: pytest.fail("read again"), SETTINGS, dict)
 
 
 def test_what_a_killed_process_left_is_no_store(tmp_path: Path) -> None:
