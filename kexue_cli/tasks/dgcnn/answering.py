@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ Floats = NDArray[np.float32]
 NO_SPANS = np.zeros((0, 2), np.int64)
 BATCH_TOKENS = 16_384
 BATCH_PAIRS = 2**23  # start-end pairs of a batch of `Reader`
+KEPT_CANDIDATES = 20
 BEST_SPANS = 30  # of a passage, that take part in the vote
 HALF_WIDTH_LETTER = 0.5  # of a letter or digit where the tokens are words (kexue.fm 5409)
 
@@ -61,10 +62,22 @@ class Found:
 
 @dataclass(frozen=True)
 class Answered:
-    """A question's candidates, best first, and per passage the scores of every character."""
+    """What is found for a question.
+
+    Attributes:
+        voted: candidates, best first.
+        heat: per passage the scores of every character as first and as last of an answer; emptied
+            where many questions are kept in memory.
+        highest: the highest of those scores.
+    """
 
     voted: list[Voted]
     heat: list[tuple[Floats, Floats]]
+    highest: float = 0.0
+
+    def without_heat(self) -> Answered:
+        """The same without the scores of every character."""
+        return replace(self, heat=[], voted=self.voted[:KEPT_CANDIDATES])
 
     @property
     def answer(self) -> str:
@@ -221,7 +234,8 @@ class Answerer:
             per_passage.append(best)
             tokens = passage_tokens(passage, self.level)
             heat.append((spread(parts, tokens, "start"), spread(parts, tokens, "end")))
-        return Answered(vote(per_passage), heat)
+        highest = max((float(side.max(initial=0)) for pair in heat for side in pair), default=0.0)
+        return Answered(vote(per_passage), heat, highest)
 
 
 def token_widths(tokens: Tokens, text: str, level: Level) -> NDArray[np.floating]:

@@ -75,6 +75,23 @@ class Dgcnn2019(ModelConfig):
 
 
 @dataclass
+class Dgcnn2018(ModelConfig):
+    """The version of kexue.fm 5409: words, positions, gate noise, eight hand features."""
+
+    name: str = "dgcnn_2018"
+    task: str = "dgcnn"
+    _target_: str = "kexue_cli.tasks.dgcnn.dgcnn_2018.Dgcnn2018"
+    n_channels: int = 128
+    gate_noise: float = 0.1
+    question_dilations: list[int] = field(default_factory=lambda: [1, 2, 1])
+    passage_dilations: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 1])
+    features: bool = True
+    positions: bool = True
+    word_width: int = 128  # of a word's vector
+    word_vectors: str | None = None  # a file, or "train"; null: learned with the rest
+
+
+@dataclass
 class Reader(ModelConfig):
     """Gated dilated convolutions with bi-attention, matching features and one softmax of spans."""
 
@@ -101,6 +118,7 @@ SCHEMAS: dict[str, type] = {
     "task/dgcnn": DgcnnTask,
     "model/dgcnn": Reader,
     "model/dgcnn_2019": Dgcnn2019,
+    "model/dgcnn_2018": Dgcnn2018,
     **DATA_SCHEMAS,
 }
 
@@ -122,7 +140,9 @@ def check(cfg: Any) -> None:
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:
         raise ConfigError("task.first.steps", "nothing to train: both stages have no steps")
     for key in ("dropout", "gate_dropout"):
-        if not 0 <= model[key] < 1:
+        if not 0 <= model.get(key, 0) < 1:
             raise ConfigError(f"model.{key}", f"from 0 to below 1, found {model[key]}")
+    if model.name == "dgcnn_2018" and model.word_width < 1:
+        raise ConfigError("model.word_width", "1 or more: dgcnn_2018 reads nothing but words")
     if bool(cfg.question) != bool(cfg.passages):
         raise ConfigError("question", "question= and passages= go together")

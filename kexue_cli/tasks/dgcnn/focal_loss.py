@@ -18,7 +18,7 @@ LOG_SMALLEST = math.log(1e-8)  # the original's lower clip of the probability of
 
 
 def log_product(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """log p and log(1 - p) of p = sigmoid(a) sigmoid(b).
+    """Log p and log(1 - p) of p = sigmoid(a) sigmoid(b).
 
     1 - p = (e^-a + e^-b + e^-(a+b)) sigmoid(a) sigmoid(b).
     """

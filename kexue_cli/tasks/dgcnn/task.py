@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kexue_cli.config import Mode
 from kexue_cli.errors import ConfigError, UserError
@@ -16,10 +17,10 @@ from kexue_cli.run import checkpoint
 from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
-from kexue_cli.tasks.dgcnn import questions, scoring, word_vectors
+from kexue_cli.tasks.dgcnn import outputs, plots, questions, report, scoring, word_vectors
 from kexue_cli.tasks.dgcnn.answering import Answered, Answerer, Rules
 from kexue_cli.tasks.dgcnn.config import Scorer
-from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion, EncodedSet
 from kexue_cli.tasks.dgcnn.members import Knowledge, Member, make_network, read_member
 from kexue_cli.tasks.dgcnn.network import Network, count_parameters
 from kexue_cli.tasks.dgcnn.passage_files import read_passages
@@ -27,8 +28,16 @@ from kexue_cli.tasks.dgcnn.records import Passage, Question
 from kexue_cli.tasks.dgcnn.training import make_stages
 from kexue_cli.train.loop import fit
 
+Found = list[tuple[Question, Answered]]
+Rows = NDArray[np.integer]
+
 CHUNK = 16  # questions answered together
 SHOWN = 5  # candidates of a question asked from the shell
+COLLAPSED = (
+    "all {} answers are empty: no score is above task.threshold={:g}, the highest of a start or "
+    "end is {:.3g}. Most labels are 0, so this lasts for the first epochs: train longer, keep "
+    "optim.ema_decay low for short runs, or raise task.positive"
+)
 
 
 class DgcnnTask(Task):
@@ -66,7 +75,7 @@ class DgcnnTask(Task):
             self.cfg.model, self.knowledge, vectors, ctx.seeds.torch("init")
         ).to(ctx.device.torch_device)
         self.ensemble = [read_member(place, ctx.device) for place in self.cfg.task.ensemble]
-        self.answered: dict[str, list[tuple[Question, Answered]]] = {}
+        self.answered: dict[str, Found] = {}
         self._say_sizes(ctx)
 
     def fit(self, ctx: Context) -> None:
@@ -77,9 +86,8 @@ class DgcnnTask(Task):
         stages = make_stages(ctx, self.sets.train, self.network.level, unit)
         fit(ctx, self, self.network, stages, lambda: self._validate(ctx))
         for stage in stages:
-            ctx.console.say(
-                f"{stage.name}: reading and batching took {stage.batches.seconds:.1f} s"
-            )
+            seconds = getattr(stage.batches, "seconds", 0.0)
+            ctx.console.say(f"{stage.name}: reading and batching took {seconds:.1f} s")
 
     def splits(self) -> tuple[str, ...]:
         """Those with questions that have answers."""
@@ -112,6 +120,24 @@ class DgcnnTask(Task):
         if self._split("valid") is None:
             return None
         return as_predictions(self._answers(ctx, "valid"))
+
+    def plots(self, ctx: Context) -> None:
+        """Learning curves, answers as files, tables of scores, a page of questions."""
+        scorer = Scorer[self.cfg.task.scorer.name]
+        if self.cfg.mode is Mode.train:
+            plots.learning_curves(ctx.directory.path / "metrics.jsonl", ctx.directory.plots)
+        if self.sets is not None:
+            outputs.write_problems(ctx, self.sets.problems)
+        for split, found in self.answered.items():
+            outputs.write(ctx, split, found)
+            pairs = [scoring.one(answered.answer, q.answers, scorer) for q, answered in found]
+            order = sorted(range(len(found)), key=lambda i: pairs[i])
+            worst = np.array(order[: report.MOST_QUESTIONS], np.int64)
+            part = self._split(split)
+            assert part is not None
+            shown = dict(zip(worst.tolist(), self._run(ctx, part, worst, heat=True), strict=True))
+            found = [shown.get(i, pair) for i, pair in enumerate(found)]
+            report.write(ctx, split, found, lambda given, known: scoring.one(given, known, scorer))
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, vocabulary and words."""
@@ -188,73 +214,68 @@ class DgcnnTask(Task):
 
     def _validate(self, ctx: Context) -> dict[str, float]:
         """Scores while training, over `task.valid_questions` of them."""
-        found = list(self._run(ctx, "valid", self.cfg.task.valid_questions))
+        part = self._split("valid")
+        assert part is not None
+        n = min(self.cfg.task.valid_questions or len(part), len(part))
+        rows = np.linspace(0, len(part), n, endpoint=False).astype(int)
+        found = self._run(ctx, part, rows)
         if found and not any(answered.voted for _, answered in found):
-            self._warn_of_collapse(ctx, found)
+            highest = max(answered.highest for _, answered in found)
+            ctx.console.warn(COLLAPSED.format(len(found), self.cfg.task.threshold, highest))
         return self._scores(found)
 
-    def _warn_of_collapse(self, ctx: Context, found: list[tuple[Question, Answered]]) -> None:
-        heats = [side.max(initial=0) for _, a in found for pair in a.heat for side in pair]
-        ctx.console.warn(
-            f"all {len(found)} answers are empty: no score is above task.threshold="
-            f"{self.cfg.task.threshold:g}, the highest of a start or end is {max(heats):.3g}. Most "
-            "labels are 0, so this lasts for the first epochs: train longer, keep optim.ema_decay "
-            "low for short runs, or raise task.positive"
-        )
-
-    def _answers(self, ctx: Context, split: str) -> list[tuple[Question, Answered]]:
+    def _answers(self, ctx: Context, split: str) -> Found:
         """Answers to a split under the final weights, computed once; heat maps are dropped."""
-        if split not in self.answered:
-            self.answered[split] = list(self._run(ctx, split, None))
-        return self.answered[split]
-
-    def _run(
-        self, ctx: Context, split: str, limit: int | None
-    ) -> Iterator[tuple[Question, Answered]]:
-        """Questions of a split with their answers; each process computes its share."""
         part = self._split(split)
-        assert part is not None
-        n = min(limit or len(part), len(part))
-        rows = np.linspace(0, len(part), n, endpoint=False).astype(int)[ctx.ranks.slice(n)]
+        if split not in self.answered and part is not None:
+            self.answered[split] = self._run(ctx, part, np.arange(len(part)))
+        return self.answered.get(split, [])
+
+    def _run(self, ctx: Context, part: EncodedSet, rows: Rows, heat: bool = False) -> Found:
+        """Questions with their answers; each process computes its share."""
+        found: Found = []
+        own = rows[ctx.ranks.slice(len(rows))]
+        with ctx.console.progress(len(own), "answering", unit="questions") as meter:
+            for begin in range(0, len(own), CHUNK):
+                chunk = [int(i) for i in own[begin : begin + CHUNK]]
+                records = [part.record(i) for i in chunk]
+                answers = self._answer(ctx, records, [part.question(i) for i in chunk])
+                if not heat:
+                    answers = [answered.without_heat() for answered in answers]
+                found += zip(records, answers, strict=True)
+                meter.advance(len(chunk))
+        return [pair for share in ctx.ranks.gather_objects(found) for pair in share]
+
+    def _answer(
+        self,
+        ctx: Context,
+        asked: Sequence[Question],
+        encoded: Sequence[EncodedQuestion] | None = None,
+    ) -> list[Answered]:
+        """Answers of the network, or of the ensemble."""
+        self.network.eval()
         members = [Member(self.network, self.knowledge), *self.ensemble]
         answerer = Answerer(members, self._rules, ctx.device.torch_device)
-        self.network.eval()
-        found: list[tuple[Question, Answered]] = []
         with torch.inference_mode(), ctx.device.autocast():
-            for begin in range(0, len(rows), CHUNK):
-                chunk = [int(i) for i in rows[begin : begin + CHUNK]]
-                records = [part.record(i) for i in chunk]
-                found += zip(
-                    records,
-                    answerer.answer(records, [part.question(i) for i in chunk]),
-                    strict=True,
-                )
-        yield from (pair for share in ctx.ranks.gather_objects(found) for pair in share)
+            return answerer.answer(asked, encoded)
 
     @property
     def _rules(self) -> Rules:
         task = self.cfg.task
         return Rules(task.threshold, task.max_answer_length, task.window)
 
-    def _scores(self, found: list[tuple[Question, Answered]]) -> dict[str, float]:
+    def _scores(self, found: Found) -> dict[str, float]:
         scorer = Scorer[self.cfg.task.scorer.name]
         pairs = [scoring.one(answered.answer, q.answers, scorer) for q, answered in found]
         empty = sum(not answered.answer for _, answered in found)
         return {**scoring.total(pairs, scorer), "empty": empty / max(1, len(found))}
 
-    def _answer_from_shell(self, ctx: Context) -> list[tuple[Question, Answered]]:
+    def _answer_from_shell(self, ctx: Context) -> Found:
         """The answer to `question=` from the lines of `passages=`, with what supports it."""
         texts = read_passages(Path(self.cfg.passages))
         passages = tuple(Passage(str(k), text) for k, text in enumerate(texts, start=1))
         question = Question("question", self.cfg.question, passages)
-        answerer = Answerer(
-            [Member(self.network, self.knowledge), *self.ensemble],
-            self._rules,
-            ctx.device.torch_device,
-        )
-        self.network.eval()
-        with torch.inference_mode(), ctx.device.autocast():
-            (answered,) = answerer.answer([question])
+        (answered,) = self._answer(ctx, [question])
         rows = [
             {
                 "answer": voted.answer,
@@ -271,7 +292,7 @@ class DgcnnTask(Task):
         return [(question, answered)]
 
 
-def as_predictions(found: list[tuple[Question, Answered]]) -> Predictions:
+def as_predictions(found: Found) -> Predictions:
     """One row per question: answer, vote, how many passages support it, and the true answer."""
     best = [answered.voted[0] if answered.voted else None for _, answered in found]
     columns: dict[str, Any] = {
