@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 
-from kexue_cli.tasks.vae.model import Images, Vae, iwae_mlp
+from kexue_cli.tasks.vae.builders import Images, iwae_mlp
+from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.objectives import vae_or_iwae
 
 BATCH = 20
@@ -33,7 +34,7 @@ def network(cells: int) -> Vae:
     """Burda et al.'s one-layer network, that many cells."""
     generators = [torch.Generator().manual_seed(cell) for cell in range(cells)]
     images = Images((28, 28), 256, 0, np.full(784, 0.13))
-    return iwae_mlp(images, generators, 1, 50, [200, 200], 0, 0, False)
+    return iwae_mlp(images, generators, 1, 50, [200, 200], 0, 0, False).use_native()
 
 
 def stepper(cells: int, k: int) -> Callable[[], None]:

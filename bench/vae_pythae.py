@@ -42,8 +42,8 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int) -> float
     import numpy as np
     import torch
 
+    from kexue_cli.tasks.vae.builders import Images, iwae_mlp
     from kexue_cli.tasks.vae.evaluation import likelihood_numbers
-    from kexue_cli.tasks.vae.model import Images, iwae_mlp
     from kexue_cli.tasks.vae.objectives import iwae_bound
 
     torch.set_num_threads(threads)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kexue_cli.run.seeds import Seeds
-from kexue_cli.tasks.vae.latents import CategoricalLatent
+from kexue_cli.tasks.vae.categorical import CategoricalLatent
 from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.objectives import objective, vae_or_iwae
 from kexue_cli.tasks.vae.pixels import PixelView, Protocol

@@ -20,8 +20,9 @@ OBJECTIVES = (
 KL_FORMS = ("analytic", "sampled", "stl")
 PIXELS = ("auto", "dynamic", "fixed", "gray", "dequantised")
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "discretised_logistic")
+ENGINES = ("auto", "native", "plain")
 SIGMAS = ("fixed", "learned", "optimal", "pixel")
-MODELS = "kexue_cli.tasks.vae.model"
+MODELS = "kexue_cli.tasks.vae.builders"
 
 
 @dataclass
@@ -32,6 +33,7 @@ class VaeTask(TaskConfig):
     _target_: str = "kexue_cli.tasks.vae.task.VaeTask"
     study: str | None = None  # a table of several models, see conf/experiment/vae_*.yaml
     study_values: list[float] = field(default_factory=list)  # what the study varies; empty: its own
+    study_objectives: list[str] = field(default_factory=list)  # iwae_table: VAE, IWAE; empty: both
     study_seeds: int = 1  # models per row that differ in their seed alone
 
     objective: str = "elbo"  # elbo | iwae | dreg | two_penalties | prior_sampling | reinforce
@@ -51,6 +53,9 @@ class VaeTask(TaskConfig):
     nll_samples: int = 500  # importance samples per image of the test NLL; 0: none
     nll_images: int | None = None  # test images it is averaged over; null: all
     bounds: list[int] = field(default_factory=lambda: [5, 50])  # k of the bounds L_k reported
+    engine: str = (
+        "auto"  # dense layers on a CPU: native (own AVX-512 kernels) | plain (torch) | auto
+    )
     rows_in_flight: int | None = None  # decoder rows at once while evaluating; null: 500 on a CPU
 
 
@@ -174,6 +179,7 @@ def check(cfg: Any) -> None:
     _one_of("task.objective", task.objective, OBJECTIVES)
     _one_of("task.kl", task.kl, KL_FORMS)
     _one_of("task.pixels", task.pixels, PIXELS)
+    _one_of("task.engine", task.engine, ENGINES)
     if "likelihood" in model:
         _one_of("model.likelihood", model.likelihood, LIKELIHOODS)
     if "sigma" in model:

@@ -56,14 +56,12 @@ def _summed_parts(terms: Terms) -> dict[str, Tensor]:
     """Sums over the batch."""
     parts = {"reconstruction": -terms.log_likelihood.mean(-1).sum(1)}
     draw = terms.draw
-    if draw.kl is None:
+    if draw.kl_parts is None:
         parts["kl"] = (draw.log_posterior - draw.log_prior).mean(-1).sum(1)
         return parts
-    assert draw.kl_mean is not None
-    assert draw.kl_variance is not None
-    parts["kl"] = draw.kl.sum((1, 2))
-    parts["kl_mean"], parts["kl_variance"] = draw.kl_mean.sum((1, 2)), draw.kl_variance.sum((1, 2))
-    parts["kl_per_latent"] = draw.kl.sum(1)
+    parts["kl_mean"], parts["kl_variance"] = (part.sum((1, 2)) for part in draw.kl_parts)
+    parts["kl"] = parts["kl_mean"] + parts["kl_variance"]
+    parts["kl_per_latent"] = torch.add(*draw.kl_parts).sum(1)
     if draw.log_var is not None:
         parts["mean_sigma"] = torch.exp(0.5 * draw.log_var).mean(-1).sum(1)
     return parts

@@ -1,22 +1,22 @@
-"""q(z|x) and p(z): four kinds of latent variables behind one interface, `draw`.
+"""q(z|x) and p(z): normal latents, in one layer or two, behind the interface of all: `draw`.
 
 Shapes: features (cells, batch, n); draws z (cells, batch, k, latents); densities (cells, batch, k)
-in nats.
-`frozen` detaches q's parameters inside log q (not inside z): sticking the landing, Roeder et al.
-2017.
+in nats. `frozen` detaches q's parameters inside log q (not inside z): sticking the landing,
+Roeder et al. 2017.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
 
-from kexue_cli.tasks.vae import vmf
 from kexue_cli.tasks.vae.networks import CellLinear, Mlp
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -32,17 +32,19 @@ class Draw:
     z: Tensor
     log_posterior: Tensor
     log_prior: Tensor
-    kl_mean: Tensor | None = None
-    kl_variance: Tensor | None = None
     mean: Tensor | None = None
     log_var: Tensor | None = None
+    closed_kl: Callable[[], tuple[Tensor, Tensor]] | None = None  # its parts, when asked for
+
+    @functools.cached_property
+    def kl_parts(self) -> tuple[Tensor, Tensor] | None:
+        """The KL's mean part and variance part, each (cells, batch, latents)."""
+        return None if self.closed_kl is None else self.closed_kl()
 
     @property
     def kl(self) -> Tensor | None:
         """KL(q(z|x) || p(z)) per latent, (cells, batch, latents)."""
-        if self.kl_mean is None or self.kl_variance is None:
-            return None
-        return self.kl_mean + self.kl_variance
+        return None if self.kl_parts is None else self.kl_parts[0] + self.kl_parts[1]
 
 
 def log_normal(z: Tensor, mean: Tensor | float, log_var: Tensor | None) -> Tensor:
@@ -64,6 +66,32 @@ def gaussian_kl(
     0.5 (mean - prior_mean)^2 and 0.5 (exp(log_var) - log_var - 1). Source: post I, archives/5253.
     """
     return 0.5 * (mean - prior_mean) ** 2, 0.5 * (torch.exp(log_var) - log_var - 1)
+
+
+class Reparameterised(torch.autograd.Function):
+    """z = mean + sigma noise and log q(z|x), one pass each way.
+
+    mean, log_var (cells, batch, latents), noise (cells, batch, k, latents). In log q the noise
+    stands for (z - mean) / sigma: the same number, and its gradient is in log_var alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_var: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        sigma = torch.exp(0.5 * log_var)
+        z = torch.addcmul(mean.unsqueeze(2), sigma.unsqueeze(2), noise)
+        own = log_var.sum(-1, keepdim=True).add_(log_var.shape[-1] * LOG_TWO_PI)
+        log_q = torch.linalg.vector_norm(noise, dim=-1).square_().add_(own).mul_(-0.5)
+        ctx.save_for_backward(sigma, noise)
+        return z, log_q
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_z: Tensor, to_log_q: Tensor) -> tuple[Tensor, Tensor, None]:
+        """See the class."""
+        sigma, noise = ctx.saved_tensors
+        to_log_var = (to_z * noise).sum(2).mul_(sigma).sub_(to_log_q.sum(2, keepdim=True)).mul_(0.5)
+        return to_z.sum(2), to_log_var, None
 
 
 class GaussianLatent(nn.Module):
@@ -89,7 +117,11 @@ class GaussianLatent(nn.Module):
 
     def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, log variance), each (cells, batch, latents)."""
-        return self.mean(features), (self.factor * self.log_var(features)).clamp(*LOG_VAR_RANGE)
+        with torch.autocast(features.device.type, enabled=False):
+            # z, and densities of it, need more digits than half precision has
+            wide = features if features.dtype == torch.float64 else features.float()
+            log_var = self.factor * self.log_var(wide)
+            return self.mean(wide), log_var.clamp(*LOG_VAR_RANGE)
 
     def prior_mean(self, labels: Tensor | None) -> Tensor | float:
         """(cells, batch, latents) from one-hot labels (1, batch, classes), or 0."""
@@ -118,14 +150,18 @@ class GaussianLatent(nn.Module):
             noise = torch.randn(
                 *mean.shape[:2], k, self.latents, device=mean.device, dtype=mean.dtype
             )
-        z = mean.unsqueeze(2) + torch.exp(0.5 * log_var).unsqueeze(2) * noise
         if frozen:
+            z = mean.unsqueeze(2) + torch.exp(0.5 * log_var).unsqueeze(2) * noise
             log_q = log_normal(z, mean.detach().unsqueeze(2), log_var.detach().unsqueeze(2))
-        else:  # the same number, with fewer operations: (z - mean) / sigma is the noise
-            log_q = -0.5 * ((noise * noise).sum(-1) + (log_var + LOG_TWO_PI).sum(-1, keepdim=True))
+        else:
+            z, log_q = Reparameterised.apply(mean, log_var, noise)
         shift = prior_mean.unsqueeze(2) if isinstance(prior_mean, Tensor) else prior_mean
-        parts = gaussian_kl(mean, log_var, prior_mean)
-        return Draw(z, log_q, log_normal(z, shift, None), *parts, mean, log_var)
+        log_prior = log_normal(z, shift, None)
+
+        def closed_kl() -> tuple[Tensor, Tensor]:
+            return gaussian_kl(mean, log_var, prior_mean)
+
+        return Draw(z, log_q, log_prior, mean, log_var, closed_kl)
 
     def prior_draw(self, cells: int, n: int, labels: Tensor | None) -> Tensor:
         """(cells, n, latents) from p(z)."""
@@ -186,116 +222,3 @@ class TwoLayerLatent(nn.Module):
         top = self.second.prior_draw(cells, n, None)
         mean, log_var = self.conditional.posterior(self.down(top))
         return mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-
-
-class CategoricalLatent(nn.Module):
-    """`variables` one-hot latents of `classes` each, relaxed by Gumbel-softmax while training.
-
-    Post https://kexue.fm/archives/6705. While evaluating the draws are exact one-hots, so that
-    log-weights are honest.
-    The KL to the uniform prior is sum p log p + log(classes) per variable; it stands in
-    `kl_variance`.
-    """
-
-    def __init__(
-        self, generators: Sequence[torch.Generator], features: int, variables: int, classes: int
-    ) -> None:
-        super().__init__()
-        self.variables, self.classes, self.latents = variables, classes, variables * classes
-        self.temperature = 1.0
-        self.logits = CellLinear(generators, features, self.latents)
-
-    def draw(
-        self,
-        features: Tensor,
-        labels: Tensor | None,
-        k: int,
-        noise: Tensor | None = None,
-        frozen: bool = False,
-    ) -> Draw:
-        """`noise`: uniform numbers (cells, batch, k, variables * classes)."""
-        logits = self.logits(features).unflatten(-1, (self.variables, self.classes))
-        log_p = torch.log_softmax(logits, -1)
-        shape = (*logits.shape[:2], k, self.variables, self.classes)
-        if noise is None:
-            noise = torch.rand(shape, device=logits.device, dtype=logits.dtype)
-        gumbel = -torch.log(-torch.log(noise.view(shape) + 1e-7) + 1e-7)
-        scores = logits.unsqueeze(2) + gumbel
-        if self.training:
-            z = torch.softmax(scores / self.temperature, -1)
-        else:
-            z = functional.one_hot(scores.argmax(-1), self.classes).to(scores.dtype)
-        log_q = (z * (log_p.detach() if frozen else log_p).unsqueeze(2)).sum((-1, -2))
-        uniform = -self.variables * math.log(self.classes)
-        kl = (log_p.exp() * log_p).sum(-1) + math.log(self.classes)
-        return Draw(z.flatten(-2), log_q, torch.full_like(log_q, uniform), torch.zeros_like(kl), kl)
-
-    def prior_draw(self, cells: int, n: int, labels: Tensor | None) -> Tensor:
-        """(cells, n, variables * classes) one-hots of uniform classes."""
-        weight = self.logits.weight
-        index = torch.randint(self.classes, (cells, n, self.variables), device=weight.device)
-        return functional.one_hot(index, self.classes).to(weight.dtype).flatten(-2)
-
-
-class SphereLatent(nn.Module):
-    """Von Mises-Fisher posterior with a fixed kappa on the unit sphere, uniform prior: the KL is a
-    constant.
-    """
-
-    def __init__(
-        self, generators: Sequence[torch.Generator], features: int, latents: int, kappa: float
-    ) -> None:
-        super().__init__()
-        self.latents, self.kappa = latents, kappa
-        self.mean = CellLinear(generators, features, latents)
-        self.theta: Tensor
-        self.cumulative: Tensor
-        theta, cumulative, self.log_normaliser, mean_w = vmf.angle_table(latents, kappa)
-        self.register_buffer("theta", theta, persistent=False)
-        self.register_buffer("cumulative", cumulative, persistent=False)
-        self.log_area = vmf.log_sphere_area(latents)
-        self.kl_constant = kappa * mean_w - self.log_normaliser + self.log_area
-
-    def direction(self, features: Tensor) -> Tensor:
-        """Unit mean direction, (cells, batch, latents)."""
-        return functional.normalize(self.mean(features), dim=-1)
-
-    def draw(
-        self,
-        features: Tensor,
-        labels: Tensor | None,
-        k: int,
-        noise: Tensor | None = None,
-        frozen: bool = False,
-    ) -> Draw:
-        """`noise`: (cells, batch, k, 1 + latents), the component w along mu, then a normal
-        direction.
-        """
-        mu = self.direction(features)
-        if noise is None:
-            noise = self._noise((*mu.shape[:2], k), mu)
-        w, direction = noise[..., :1], noise[..., 1:]
-        centre = mu.unsqueeze(2)
-        z = vmf.along_and_across(centre, w, direction)
-        cosine = (z * (centre.detach() if frozen else centre)).sum(-1)
-        log_q = self.kappa * cosine - self.log_normaliser
-        kl = torch.full_like(mu[..., :1], self.kl_constant)
-        return Draw(
-            z, log_q, torch.full_like(log_q, -self.log_area), torch.zeros_like(kl), kl, mean=mu
-        )
-
-    def _noise(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        u = torch.rand(*shape, 1, device=like.device)
-        w = vmf.inverse_cumulative(u, self.theta, self.cumulative, self.latents, self.kappa).to(
-            like.dtype
-        )
-        return torch.cat(
-            [w, torch.randn(*shape, self.latents, device=like.device, dtype=like.dtype)], -1
-        )
-
-    def prior_draw(self, cells: int, n: int, labels: Tensor | None) -> Tensor:
-        """(cells, n, latents), uniform on the sphere."""
-        weight = self.mean.weight
-        return functional.normalize(
-            torch.randn(cells, n, self.latents, device=weight.device, dtype=weight.dtype), dim=-1
-        )

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kexue_cli.tasks.vae import dense
+
 
 class CellLinear(nn.Module):
     """`cells` independent affine maps: x (cells or 1, rows, inputs) -> (cells, rows, outputs).
@@ -86,12 +88,42 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(CellLinear(generators, a, b) for a, b in pairwise(sizes))
         self.activation = name
         self.outputs = sizes[-1]
+        self.native = False  # see `Vae.use_native`
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        weights = list(self.parameters())
+        if self.native and weights and dense.takes([x, *weights]):
+            return dense.stack(x, weights, self.activation, self.activation)
         for layer in self.layers:
             x = activation(self.activation, layer(x))
         return x
+
+
+class DenseDecoder(nn.Module):
+    """Dense layers, and a linear one to the outputs: (cells, rows, latents) -> (cells, rows, n)."""
+
+    def __init__(self, body: Mlp, last: CellLinear) -> None:
+        super().__init__()
+        self.body, self.last = body, last
+        self.native = False
+
+    def forward(self, z: Tensor) -> Tensor:
+        """See the class."""
+        outputs: Tensor = self.last(self.body(z))
+        return outputs
+
+    def takes(self, z: Tensor, x: Tensor) -> bool:
+        """Whether `bernoulli_log_likelihood` can be had for these."""
+        return self.native and dense.takes([z, x, *self.parameters()])
+
+    def bernoulli_log_likelihood(self, z: Tensor, x: Tensor, k: int) -> Tensor:
+        """Log p(x|z) of images x (cells or 1, batch, pixels) at z (cells, batch * k, latents).
+
+        (cells, batch * k); the pixels' logits are never written out.
+        """
+        weights = list(self.parameters())
+        return dense.bernoulli_log_likelihood(z, x, k, weights, self.body.activation)
 
 
 class ConvEncoder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any, ClassVar
 
@@ -16,9 +17,10 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.common.images import ImageSet, load_images
-from kexue_cli.tasks.vae import evaluation, numbers
+from kexue_cli.tasks.vae import dense, evaluation, numbers
+from kexue_cli.tasks.vae.builders import Images
 from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
-from kexue_cli.tasks.vae.model import Images, Vae
+from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.objectives import beta_elbo
 from kexue_cli.tasks.vae.pixels import PixelView, Protocol, evenly, mean_image, protocol_for
 from kexue_cli.train.loop import Stage, fit
@@ -65,6 +67,17 @@ class VaeTask(Task):
         """
         given = self.cfg.task.rows_in_flight
         return int(given or (500 if self.device.type == "cpu" else 100_000))
+
+    @functools.cached_property
+    def native(self) -> bool:
+        """Whether dense layers are computed by the kernels of `dense`."""
+        asked = self.cfg.task.engine
+        if asked == "plain" or self.device.type != "cpu":
+            return False
+        missing = dense.obstacle()
+        if missing is not None and asked == "native":
+            raise ConfigError("task.engine", f"native cannot be had: {missing}")
+        return missing is None
 
     @property
     def _linear(self) -> bool:
@@ -149,7 +162,7 @@ class VaeTask(Task):
         if (changes.get("class_mean_prior") or node.get("class_mean_prior")) and known.classes == 0:
             self.labels("train")
         model: Vae = build(node, "model", images=known, generators=generators)
-        return model
+        return model.use_native(self.native)
 
     def recipe(self, **changes: Any) -> Recipe:
         """How the configuration trains, with `changes`."""

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kexue_cli.tasks.vae.model import Images, Vae, vae_conv, vae_gumbel, vae_mlp, vae_vmf
+from kexue_cli.tasks.vae.builders import Images, vae_conv, vae_gumbel, vae_mlp, vae_vmf
+from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.networks import CellLinear
 
 
@@ -29,7 +30,7 @@ def layers_of(model: Vae) -> dict[str, Any]:
     dense_encoder = getattr(encoder, "layers", None)
     if dense_encoder is not None:
         found["enc_hidden"] = dense_encoder[0]
-        found["dec_hidden"], found["dec_out"] = decoder[0].layers[0], decoder[1]
+        found["dec_hidden"], found["dec_out"] = decoder.body.layers[0], decoder.last
     else:
         found["enc_conv1"], found["enc_conv2"] = encoder.convolutions
         found["enc_dense"] = encoder.dense

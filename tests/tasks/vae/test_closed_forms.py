@@ -14,13 +14,14 @@ from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 from torch.distributions import Normal, kl_divergence
 
 from kexue_cli.tasks.common.images import idx_images, unit_interval
+from kexue_cli.tasks.vae.builders import Images, vae_linear, vae_mlp
 from kexue_cli.tasks.vae.evaluation import (
     aggregate_kl,
     elbo_numbers,
     likelihood_numbers,
     pairwise_log_normal,
 )
-from kexue_cli.tasks.vae.latents import GaussianLatent, SphereLatent, gaussian_kl
+from kexue_cli.tasks.vae.latents import GaussianLatent, gaussian_kl
 from kexue_cli.tasks.vae.likelihoods import (
     Gaussian,
     bernoulli_log_prob,
@@ -28,7 +29,7 @@ from kexue_cli.tasks.vae.likelihoods import (
     continuous_bernoulli_mean,
     discretised_logistic_log_prob,
 )
-from kexue_cli.tasks.vae.model import Images, Vae, vae_linear, vae_mlp
+from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.objectives import (
     beta_elbo,
     doubly_reparameterised,
@@ -36,6 +37,7 @@ from kexue_cli.tasks.vae.objectives import (
     prior_sampling,
     score_function,
 )
+from kexue_cli.tasks.vae.sphere import SphereLatent
 
 
 def generators(n: int = 1) -> list[torch.Generator]:
@@ -70,7 +72,7 @@ def probabilistic_pca(x: Tensor, latents: int, sigma2: float) -> tuple[Vae, floa
     with torch.no_grad():
         assert isinstance(model.likelihood, Gaussian)
         model.likelihood.log_sigma.fill_(0.5 * math.log(sigma2))  # to all digits of float64
-        last = cast("Any", model.decoder)[1]
+        last = cast("Any", model.decoder).last
         last.weight[0], last.bias[0, 0] = w.T, mean
         assert isinstance(model.latent, GaussianLatent)
         model.latent.mean.weight[0] = w / m

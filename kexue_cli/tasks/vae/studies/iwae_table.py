@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from kexue_cli.tasks.vae.task import VaeTask
 
 DEFAULT_K = (1, 5, 50)
+OBJECTIVES = ("VAE", "IWAE")
 
 
 def groups(task: VaeTask) -> list[Group]:
     """One group per k; its cells are VAE and IWAE (for k = 1 they are the same) times the seeds."""
     found = []
     for k in (int(value) for value in task.cfg.task.study_values or DEFAULT_K):
-        objectives = ("VAE",) if k == 1 else ("VAE", "IWAE")
+        asked = task.cfg.task.study_objectives or OBJECTIVES
+        objectives = ("VAE",) if k == 1 else [name for name in OBJECTIVES if name in asked]
         cells = [
             {"objective": name if k > 1 else "VAE = IWAE", "k": k, "seed": seed}
             for name in objectives

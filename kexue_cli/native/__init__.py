@@ -1,0 +1,1 @@
+"""Compiled kernels: building, loading, and what they share."""

@@ -1,0 +1,138 @@
+// Two matrix products with a register tile of the result each: rows times packed weights, and the gradient of weights.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "layout.h"
+
+namespace {
+
+constexpr int kTileRows = 12;
+constexpr int kTileVectors = 2;
+
+// `count` rows in pieces of about equal size, at most 12: 20 rows are 10 + 10, not 12 + 8. work(first, P) with P as type.
+template <class Work, class After, int... P>
+void in_pieces(int count, const Work& work, const After& after, std::integer_sequence<int, P...>) {
+  const int pieces = (count + kTileRows - 1) / kTileRows;
+  for (int piece = 0, first = 0; piece < pieces; ++piece) {
+    const int rows = count / pieces + (piece < count % pieces);
+    (void)((rows == P + 1 && (work(first, std::integral_constant<int, P + 1>{}), true)) || ...);
+    after();
+    first += rows;
+  }
+}
+
+template <class Work, class After>
+void in_pieces(int count, const Work& work, const After& after) {
+  in_pieces(count, work, after, std::make_integer_sequence<int, kTileRows>{});
+}
+
+// sums of a tile, one row after the other, before they are finished
+struct Tile {
+  int first_row, rows, column, vectors;
+  __mmask16 last;  // columns of the last vector that exist
+  alignas(64) float sums[kTileRows][kTileVectors * kLanes];
+  __m512 sum(int row, int v) const { return _mm512_load_ps(sums[row] + v * kLanes); }
+  __mmask16 mask(int v) const { return v + 1 < vectors ? 0xffff : last; }
+};
+
+template <class T, int P, int V>
+void product_tile(const int32_t* x, ptrdiff_t step, int units, const int32_t* w, const float* start, Tile& tile) {
+  __m512 sum[P][V];
+#pragma GCC unroll 2
+  for (int v = 0; v < V; ++v)
+#pragma GCC unroll 12
+    for (int p = 0; p < P; ++p) sum[p][v] = _mm512_loadu_ps(start + v * kLanes);
+  for (int u = 0; u < units; ++u, w += V * kLanes) {
+    __m512i weight[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) weight[v] = _mm512_loadu_si512(w + v * kLanes);
+#pragma GCC unroll 12
+    for (int p = 0; p < P; ++p) {
+      const __m512i value = _mm512_set1_epi32(x[p * step + u]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[p][v] = T::multiply_add(sum[p][v], value, weight[v]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) _mm512_store_ps(tile.sums[p] + v * kLanes, sum[p][v]);
+}
+
+// finish(tile) for the tiles of x (rows of `width` elements) times the columns first..last of the weights;
+// w: [tile][unit][32 or at the end 16 columns]
+template <class T, class Finish>
+void multiply_columns(const typename T::Element* x, int width, int rows, int units, const int32_t* w, int first,
+                      int last, int columns, const float* start, const Finish& finish) {
+  const int32_t* from = reinterpret_cast<const int32_t*>(x);
+  const ptrdiff_t step = width / T::kPack;
+  Tile tile;
+  for (int column = first; column < last; column += kTileVectors * kLanes) {
+    const int32_t* weights = w + ptrdiff_t(column) * units;
+    tile.column = column;
+    tile.vectors = columns - column > kLanes ? 2 : 1;
+    tile.last = mask_of(columns - column - (tile.vectors - 1) * kLanes);
+    in_pieces(rows, [&](int row, auto size) {
+      constexpr int P = decltype(size)::value;
+      const int32_t* piece = from + row * step;
+      if (tile.vectors == 2) product_tile<T, P, 2>(piece, step, units, weights, start + column, tile);
+      else product_tile<T, P, 1>(piece, step, units, weights, start + column, tile);
+      tile.first_row = row, tile.rows = P;
+    }, [&] { finish(tile); });
+  }
+}
+
+template <class T, class Finish>
+void multiply(const typename T::Element* x, int width, int rows, int units, const int32_t* w, int columns,
+              const float* start, const Finish& finish) {
+  multiply_columns<T>(x, width, rows, units, w, 0, columns, columns, start, finish);
+}
+
+template <class T, int R, int V>
+void outer_tile(float* gradient, int columns, const int32_t* x, ptrdiff_t x_step, const int32_t* z, ptrdiff_t z_step,
+                int steps, __mmask16 last) {
+  __m512 sum[R][V];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v)
+      sum[r][v] = _mm512_maskz_loadu_ps(v + 1 < V ? 0xffff : last, gradient + ptrdiff_t(r) * columns + v * kLanes);
+  for (int s = 0; s < steps; ++s, x += x_step, z += z_step) {
+    __m512i factor[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) factor[v] = _mm512_loadu_si512(z + v * kLanes);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      const __m512i value = _mm512_set1_epi32(x[r]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[r][v] = T::multiply_add(sum[r][v], value, factor[v]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v)
+      _mm512_mask_storeu_ps(gradient + ptrdiff_t(r) * columns + v * kLanes, v + 1 < V ? 0xffff : last, sum[r][v]);
+}
+
+// gradient (inputs x columns, float32) += x^T z over `rows` rows; x and z by `Pass::pairs`, rows padded to 16 elements
+template <class T>
+void add_weight_gradient(float* gradient, int inputs, int columns, const int32_t* x, const int32_t* z, int rows) {
+  const int steps = (rows + T::kPack - 1) / T::kPack;
+  const ptrdiff_t x_step = width_of(inputs), z_step = width_of(columns);
+  for (int column = 0; column < columns; column += kTileVectors * kLanes) {
+    const bool wide = columns - column > kLanes;
+    const __mmask16 mask = mask_of(columns - column - (wide ? kLanes : 0));
+    in_pieces(inputs, [&](int input, auto size) {
+      constexpr int R = decltype(size)::value;
+      float* target = gradient + ptrdiff_t(input) * columns + column;
+      if (wide) outer_tile<T, R, 2>(target, columns, x + input, x_step, z + column, z_step, steps, mask);
+      else outer_tile<T, R, 1>(target, columns, x + input, x_step, z + column, z_step, steps, mask);
+    }, [] {});
+  }
+}
+
+}  // namespace
