@@ -52,6 +52,7 @@ class Source:
 
     path: str = MISSING
     weight: float = 1.0  # how often its questions are drawn, in relation to the others'
+    fill_to: int | None = None  # as data.fill_to, for this file; null: that one
 
 
 @dataclass

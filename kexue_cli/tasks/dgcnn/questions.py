@@ -169,7 +169,8 @@ class Splits:
             parts["valid"] = [(store, valid, 1.0)]
         learned = [(store, train, float(cfg.weight))]
         for source in cfg.more:
-            learned.append(whole(open_file(Path(source.path), self.limit), float(source.weight)))
+            further = open_file(Path(source.path), self.limit, source.get("fill_to"))
+            learned.append(whole(further, float(source.weight)))
         parts["train"] = [(s, with_passages(s, rows), weight) for s, rows, weight in learned]
         for name in ("train", "valid"):
             if not sum(len(rows) for _, rows, _ in parts[name]):

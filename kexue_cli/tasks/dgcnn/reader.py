@@ -54,7 +54,6 @@ class BiAttention(nn.Module):
         self.of_passage = nn.Linear(n_channels, 1, bias=False)
         self.of_question = nn.Linear(n_channels, 1, bias=False)
         self.of_both = nn.Parameter(torch.full((n_channels,), n_channels**-0.5))
-        self.of_match = nn.Parameter(torch.ones(1))
 
     def forward(
         self, passage: Tensor, question: Tensor, passage_mask: Tensor, question_mask: Tensor

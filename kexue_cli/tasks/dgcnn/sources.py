@@ -42,19 +42,20 @@ class SourceOpener:
     pool_length: int = 200
     problems: Problems = field(default_factory=Problems)
 
-    def open_file(self, path: Path, limit: int | None = None) -> Store:
-        """The questions of a file, at most `limit`."""
+    def open_file(self, path: Path, limit: int | None = None, fill_to: int | None = None) -> Store:
+        """The questions of a file, at most `limit`; `fill_to` goes before that of the opener."""
+        fill_to = self.fill_to if fill_to is None else fill_to
         problems = Problems()
         inputs = [path, *self.pool, *([self.accepted] if self.accepted else [])]
         contents = [content_hash(p, self.console) for p in inputs]
-        key = (path.name, limit, self.fill_to, self.pool_length, len(self.pool), *contents)
+        key = (path.name, limit, fill_to, self.pool_length, len(self.pool), *contents)
 
         def stream() -> Iterable[Question]:
             questions: Iterable[Question] = read_questions(path, self.rules, problems, limit)
             if self.accepted is not None:
                 questions = with_accepted(questions, read_answers(self.accepted))
-            if self.fill_to:
-                questions = self._filled(list(questions))
+            if fill_to:
+                questions = self._filled(list(questions), fill_to)
             return questions
 
         return self.open_stream(stream, key, path.name, lambda: problems)
@@ -82,7 +83,7 @@ class SourceOpener:
         self.problems.merge(found)
         return opened
 
-    def _filled(self, questions: list[Question]) -> Iterable[Question]:
+    def _filled(self, questions: list[Question], fill_to: int) -> Iterable[Question]:
         own = (passage.text for question in questions for passage in question.passages)
         others = (
             piece
@@ -92,7 +93,7 @@ class SourceOpener:
             for piece in pieces_of(passage.text, self.pool_length)
         )
         retriever = Retriever(dict.fromkeys([*own, *others]), self.text.normalise)
-        return (retriever.fill(question, self.fill_to) for question in questions)
+        return (retriever.fill(question, fill_to) for question in questions)
 
 
 def content_hash(path: Path, console: Any) -> str:
