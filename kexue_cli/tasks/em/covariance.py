@@ -189,20 +189,28 @@ def _common_orientation(
     if orientation is None:
         orientation = np.linalg.eigh(scatter.sum(axis=1))[1]
     axes = orientation.copy()
+    variances = np.empty(scatter.shape[:3])
     previous = np.full(len(scatter), np.inf)
+    turning = np.arange(len(scatter))  # restarts whose axes still turn
     for _ in range(INNER_ITERATIONS):
-        along = np.einsum("rji,rkjl,rli->rki", axes, scatter, axes)  # diag(D^T W_k D)
-        variances = shapes(along, count)
-        objective = np.sum(count[:, :, None] * np.log(variances) + along / variances, axis=(1, 2))
-        if np.all(previous - objective <= INNER_TOLERANCE * count.sum(axis=1)):
+        own_scatter, own_count, own_axes = scatter[turning], count[turning], axes[turning]
+        along = np.einsum("rji,rkjl,rli->rki", own_axes, own_scatter, own_axes)  # diag(D^T W_k D)
+        own = shapes(along, own_count)
+        variances[turning] = own
+        objective = np.sum(own_count[:, :, None] * np.log(own) + along / own, axis=(1, 2))
+        gain = previous[turning] - objective
+        previous[turning] = objective
+        falling = gain > INNER_TOLERANCE * own_count.sum(axis=1)
+        if not falling.any():
             break
-        previous = objective
-        _turn_pairs(axes, scatter, variances)
+        turning = turning[falling]
+        axes[turning] = _turned_in_pairs(axes[turning], scatter[turning], variances[turning])
     return _turned(variances, np.broadcast_to(axes[:, None], scatter.shape)), axes
 
 
-def _turn_pairs(axes: np.ndarray, scatter: np.ndarray, variances: np.ndarray) -> None:
-    """Turn each pair of axes, in place, to minimise sum_k tr(D diag(variances_k)^-1 D^T W_k)."""
+def _turned_in_pairs(axes: np.ndarray, scatter: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Turn each pair of axes once, to minimise sum_k tr(D diag(variances_k)^-1 D^T W_k)."""
+    axes = axes.copy()
     precisions = 1.0 / variances  # (R, K, d)
     columns = axes.shape[-1]
     for i in range(columns):
@@ -213,3 +221,4 @@ def _turn_pairs(axes: np.ndarray, scatter: np.ndarray, variances: np.ndarray) ->
             in_plane = np.swapaxes(pair, 1, 2) @ weighted @ pair
             turn = np.linalg.eigh(in_plane)[1]  # the lowest direction becomes axis i
             axes[:, :, [i, j]] = pair @ turn
+    return axes
