@@ -156,7 +156,7 @@ class Splits:
             if predict_only:
                 return parts
         if cfg.name == "elements" and not cfg.path:
-            return self._elements()
+            return parts | self._elements()
         if not cfg.path:
             raise ConfigError("data.path", "name a file of questions with passages")
         store = open_file(Path(cfg.path), self.limit)

@@ -106,14 +106,13 @@ def is_binary(file: BinaryIO) -> bool:
     fields = head.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
         return False
-    line = body.split(b"\n", 1)[0].rstrip()
+    numbers = body.split(b"\n", 1)[0].split()[-int(fields[1]) :]
     try:
-        for field in line.split(b" ")[1:]:
-            float(field)
+        for number in numbers:
+            float(number)
     except ValueError:
         return True
-    # A text line has the word and as many numbers as the head says, unless the probe ends first.
-    return len(line.split(b" ")) != int(fields[1]) + 1 and b"\n" in body
+    return False
 
 
 def read_binary(file: BinaryIO, path: Path) -> WordVectors:

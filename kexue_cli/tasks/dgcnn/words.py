@@ -53,7 +53,10 @@ class WordCutter:
         if self.engine == "none":
             return list
         if self.engine == "rjieba":
-            jieba = import_engine("rjieba").Jieba()
+            module = import_engine("rjieba")
+            if not self.added:  # its own dictionary, which is read once for the process
+                return lambda text: module.cut(text, hmm=False)
+            jieba = module.Jieba()
             for word in self.added:
                 jieba.add_word(word, None, None)
             return lambda text: jieba.cut(text, hmm=False)
