@@ -18,9 +18,10 @@ ONE_LINE = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
 
 
 def write(ctx: Context, split: str, found: Found) -> None:
-    """Write `answers_<split>.txt`, `.json` and `candidates_<split>.csv` into the run directory."""
+    """Write answers of questions (.txt, .json) and passages (.json), and candidates (.csv)."""
     ctx.directory.write_text(f"answers_{split}.txt", as_lines(found))
     ctx.directory.write_json(f"answers_{split}.json", as_mapping(found))
+    ctx.directory.write_json(f"passage_answers_{split}.json", by_passage(found))
     ctx.directory.write_table(f"candidates_{split}.csv", candidates(found))
 
 
@@ -43,6 +44,19 @@ def as_lines(found: Found) -> str:
 def as_mapping(found: Found) -> dict[str, str]:
     """The form that the scorers of CMRC 2018 and SQuAD read: {id: answer}, "" for none."""
     return {question.id: answered.answer for question, answered in found}
+
+
+def by_passage(found: Found) -> dict[str, dict[str, str]]:
+    """The surest answer of each passage, {id: {passage: answer}}, as WebQA is scored."""
+    answers: dict[str, dict[str, str]] = {}
+    for question, answered in found:
+        best: dict[int, tuple[float, str]] = {}
+        for voted in answered.voted:
+            for k, score in voted.support:
+                best[k] = max(best.get(k, (0.0, "")), (score, voted.answer))
+        by_id = {question.passages[k].id: answer for k, (_, answer) in sorted(best.items())}
+        answers[question.id] = by_id
+    return answers
 
 
 def candidates(found: Found) -> list[dict[str, object]]:
