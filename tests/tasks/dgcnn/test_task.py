@@ -1,0 +1,160 @@
+"""The task as a user runs it: learning, resuming, warnings, one question from the shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from kexue_cli.cli import main
+from kexue_cli.tasks.dgcnn.batches import Batches
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = [
+    "task=dgcnn",
+    "data.n_questions=120",
+    "data.n_valid=20",
+    "data.n_passages=3",
+    "task.batch_size=8",
+    "task.first.steps=6",
+    "task.second.steps=4",
+    "task.second.lr=1e-4",
+    "task.evaluate_every=3",
+    "task.word_dropout=0.1",
+    "model.n_channels=16",
+    "model.word_width=8",
+    "optim=keras_radam",
+    "optim.ema_decay=0.9",
+    "optim.ema_debiased=true",
+    "device.threads=1",
+    "precision=fp32",
+    "device=cpu",
+]
+
+
+def stop_at_batch(number: int) -> Callable[..., object]:
+    """A `Batches.__call__` that asks this process to stop with its `number`-th batch (from 0)."""
+    original, calls = Batches.__call__, iter(range(10_000))
+
+    def batches(self: Batches, first_step: int) -> object:
+        for batch in original(self, first_step):
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    return batches
+
+
+def result(folder: Path) -> dict[str, object]:
+    """Everything that must be equal: weights, optimiser, average, log, scores, predictions."""
+    last = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["state"]
+    best = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["state"]
+    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "best": best["task"]["model"],
+        "last": last["task"]["model"],
+        "average": last["loop"]["average"]["average"],
+        "optimizer": last["loop"]["optimizers"][0]["state"],
+        "log": [{k: v for k, v in row.items() if "time" not in k} for row in log],
+        "scores": json.loads((folder / "metrics.json").read_text()),
+        "predictions": (folder / "predictions.csv").read_text(),
+        "submission": (folder / "submission.csv").read_text(),
+    }
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    return a == b
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    main([*SMALL, f"run_dir={folder}"])
+    return folder
+
+
+@pytest.mark.parametrize("stop_at", [4, 7])
+def test_a_resumed_run_ends_with_the_same_bits(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(Batches, "__call__", stop_at_batch(stop_at))
+        with pytest.raises(SystemExit):
+            main([*SMALL, f"run_dir={folder}"])
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    main([f"resume={folder}"])
+    wanted, found = result(uninterrupted), result(folder)
+    for name in wanted:
+        assert same(wanted[name], found[name]), name
+
+
+def test_submission_is_one_line_id_tab_answer_a_question(uninterrupted: Path) -> None:
+    lines = (uninterrupted / "submission.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 20
+    assert all(line.count("\t") == 1 for line in lines)
+    answers = json.loads((uninterrupted / "answers_valid.json").read_text(encoding="utf-8"))
+    assert dict(line.split("\t") for line in lines) == answers
+
+
+def test_answers_of_nothing_but_silence_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model=dgcnn_2019", "limit.steps=1", "task.threshold=0.9", "task.second.steps=0"]
+    main([*[w for w in SMALL if not w.startswith("task.second")], *words, f"run_dir={tmp_path}/r"])
+    log = (tmp_path / "r" / "run.log").read_text(encoding="utf-8")
+    assert "all 20 answers are empty: no score is above task.threshold=0.9" in log
+    scores = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert scores["valid"]["empty"] == 1.0
+
+
+@pytest.mark.parametrize("others", [[], ["again"]])
+def test_a_question_from_the_shell_is_answered(
+    uninterrupted: Path, tmp_path: Path, others: list[str]
+) -> None:
+    passages = tmp_path / "passages.txt"
+    passages.write_text("氢的元素符号是H。\n\n氦的元素符号是He。\n", encoding="utf-8")
+    main(
+        [
+            "task=dgcnn",
+            "mode=predict",
+            f"checkpoint={uninterrupted}",
+            "question=氦的元素符号是什么？",
+            f"passages={passages}",
+            "task.threshold=0",
+            f"task.ensemble={[str(uninterrupted) for _ in others]}",
+            f"run_dir={tmp_path}/run",
+        ]
+    )
+    (line,) = (tmp_path / "run" / "submission.csv").read_text(encoding="utf-8").splitlines()
+    identifier, answer = line.split("\t")
+    assert identifier == "question"
+    assert answer in "氢的元素符号是H。氦的元素符号是He。"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["question=谁？"], "question= and passages= go together"),
+        (["question=谁？", "passages=p.txt"], "question= needs a trained model"),
+        (["model=dgcnn_2018", "model.word_width=0"], "model.word_width"),
+        (["task.positive=2"], "task.positive"),
+        (["task.first.steps=0"], "nothing to train"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["task=dgcnn", *words, f"run_dir={tmp_path}/run"])
+    assert message in capsys.readouterr().err
