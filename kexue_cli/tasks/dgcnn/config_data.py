@@ -118,6 +118,8 @@ def check_data(data: Any) -> None:
         if not 0 < weight < float("inf"):
             key = f"more[{i - 1}].weight" if i else "weight"
             raise ConfigError(f"data.{key}", f"above 0, found {weight}")
+    if data.name != "elements" and not data.path and not data.test_path:
+        raise ConfigError("data.path", "name a file of questions with passages")
     if data.n_held_out and data.test_path:
         raise ConfigError("data.n_held_out", "data.test_path already is the test set: use 0")
     if data.pool and not data.fill_to:

@@ -47,7 +47,7 @@ class SourceOpener:
         fill_to = self.fill_to if fill_to is None else fill_to
         problems = Problems()
         inputs = [path, *self.pool, *([self.accepted] if self.accepted else [])]
-        contents = [content_hash(p, self.console) for p in inputs]
+        contents = [content_hash(p) for p in inputs]
         key = (path.name, limit, fill_to, self.pool_length, len(self.pool), *contents)
 
         def stream() -> Iterable[Question]:
@@ -96,13 +96,16 @@ class SourceOpener:
         return (retriever.fill(question, fill_to) for question in questions)
 
 
-def content_hash(path: Path, console: Any) -> str:
+def content_hash(path: Path) -> str:
     """SHA-256 of a file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a file of questions or answers. "
+            "`kexue data` says where public sets come from"
+        ) from error
 
 
 def with_accepted(

@@ -201,12 +201,14 @@ def test_nothing_to_learn_from_is_told(tmp_path: Path) -> None:
 )
 def test_values_that_cannot_be_are_named(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.{key}: "):
-        check_data(config(**changes))
+        check_data(config(path="a.json", **changes))
 
 
 def test_defaults_are_accepted() -> None:
     for schema in DATA_SCHEMAS.values():
-        check_data(OmegaConf.structured(schema(name="x")))
+        check_data(OmegaConf.structured(schema(name="x", path="a.json")))
+    with pytest.raises(ConfigError, match=r"data\.path: name a file"):
+        check_data(config())
     with pytest.raises(ConfigError, match="answered"):
         check_data(config(Elements, answered=1.5))
 
