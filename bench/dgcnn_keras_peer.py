@@ -5,7 +5,8 @@ Runs in an environment of its own that has TensorFlow and NumPy:
     python -m venv peer && peer/bin/pip install "tensorflow-cpu==2.15.*"
 
 `dgcnn_speed.py --keras peer/bin/python` starts it; by hand:
-    peer/bin/python bench/dgcnn_keras_peer.py WEIGHTS.npz THREADS BATCH LENGTH SECONDS
+    peer/bin/python bench/dgcnn_keras_peer.py WEIGHTS.npz LENGTHS.npz THREADS SECONDS
+LENGTHS.npz has `question` and `passage`, each (batches, questions).
 Prints one line of JSON: passages per second of training and prediction, and some scores. Training
 is the focal loss with Keras' Adam; the original's RAdam and moving average would only add to it.
 """
@@ -23,7 +24,7 @@ import tensorflow as tf  # type: ignore[import-untyped,import-not-found,unused-i
 
 keras = tf.keras
 layers = keras.layers
-QUESTION_LENGTH, WORD_WIDTH = 20, 128
+WORD_WIDTH = 128
 
 
 def gated_block(x: Any, mask: Any, dilation: int, name: str) -> Any:
@@ -92,9 +93,8 @@ def load(model: Any, path: str) -> None:
 
 
 def rate(work: Callable[[], object], items: int, seconds: float) -> float:
-    """Items per second: the median of repetitions that fill `seconds`, after two to warm up."""
-    for _ in range(2):
-        work()
+    """Items per second: the median of repetitions that fill `seconds`, after one to warm up."""
+    work()
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
         begin = time.perf_counter()
@@ -103,29 +103,47 @@ def rate(work: Callable[[], object], items: int, seconds: float) -> float:
     return items / float(np.median(times))
 
 
+def batch_of(question: Any, passage: Any, n_characters: int) -> tuple[list[Any], Any]:
+    """Ids and word vectors, padded to the longest, and targets."""
+    rng = np.random.default_rng(0)
+    given: list[Any] = []
+    for lengths in (question, passage):
+        shape = (len(lengths), int(lengths.max()))
+        ids = rng.integers(1, n_characters, size=shape).astype(np.int32)
+        ids[np.arange(shape[1]) >= lengths[:, None]] = 0
+        given += [ids, rng.normal(size=(*shape, WORD_WIDTH)).astype(np.float32)]
+    targets = (rng.random((*given[2].shape, 2)) < 0.01).astype(np.float32)
+    return given, targets
+
+
 def main() -> None:
-    threads, batch, length = map(int, sys.argv[2:5])
-    seconds = float(sys.argv[5])
+    threads, seconds = int(sys.argv[3]), float(sys.argv[4])
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    weights = np.load(sys.argv[1])
-    n_characters = len(weights["embed/char_embeddings"])
+    n_characters = len(np.load(sys.argv[1])["embed/char_embeddings"])
     model = network(n_characters)
     load(model, sys.argv[1])
-    rng = np.random.default_rng(0)
-    given = [
-        rng.integers(1, n_characters, size=(batch, QUESTION_LENGTH)).astype(np.int32),
-        rng.normal(size=(batch, QUESTION_LENGTH, WORD_WIDTH)).astype(np.float32),
-        rng.integers(1, n_characters, size=(batch, length)).astype(np.int32),
-        rng.normal(size=(batch, length, WORD_WIDTH)).astype(np.float32),
+    lengths = np.load(sys.argv[2])
+    batches = [
+        batch_of(*pair, n_characters)
+        for pair in zip(lengths["question"], lengths["passage"], strict=True)
     ]
-    targets = (rng.random((batch, length, 2)) < 0.01).astype(np.float32)
-    scores = model.predict_on_batch([part[:4] for part in given])
+    scores = model.predict_on_batch([part[:4] for part in batches[0][0]])
     model.compile(keras.optimizers.Adam(1e-3), focal_loss)
+    n_questions = lengths["question"].size
+
+    def predict() -> None:
+        for given, _ in batches:
+            model.predict_on_batch(given)
+
+    def train() -> None:
+        for given, targets in batches:
+            model.train_on_batch(given, targets)
+
     found = {
         "version": tf.__version__,
-        "predict": rate(lambda: model.predict_on_batch(given), batch, seconds),
-        "train": rate(lambda: model.train_on_batch(given, targets), batch, seconds),
+        "predict": rate(predict, n_questions, seconds),
+        "train": rate(train, n_questions, seconds),
         "scores": scores.tolist(),
     }
     print(json.dumps(found))

@@ -1,12 +1,14 @@
-"""Passages per second of model=dgcnn_2019 against the Keras original, both in one run.
+"""Questions per second of model=dgcnn_2019 against the Keras original, both in one run.
 
-    python bench/dgcnn_speed.py --keras peer/bin/python --threads 1 2
+    python bench/dgcnn_speed.py --keras peer/bin/python --threads 1 2 --questions SogouQA.json
 
 `peer` is an environment with tensorflow-cpu 2.15 (see dgcnn_keras_peer.py); without --keras only
-our side is measured. Each figure is a median; a batch of 128 questions of 20 characters with
-passages of 256 is trained (forward, backward, RAdam, weight average) or predicted at a time. Both
-sides get the same weights and inputs, and the scores they give are compared. Below that:
-model=dgcnn, and the share of a training's time that goes into reading, cropping and padding.
+our side is measured. Each figure is a median over passes through some batches of 128 questions with
+one passage each, trained (forward, backward, RAdam, weight average) or predicted. Two sets of
+lengths: all passages 256 characters long; and, with --questions, drawn from that file and cut as
+kexue.fm 6906 does. There the original pads batches in random order to the longest, we those of like
+lengths. Both sides get the same weights and, for the first set, inputs whose scores are compared.
+At the end: the share of a training's time that goes into reading, cropping and padding.
 """
 
 from __future__ import annotations
@@ -28,61 +30,98 @@ from kexue_cli.config import OptimConfig
 from kexue_cli.run.ranks import Ranks
 from kexue_cli.tasks.dgcnn.batches import Batch, Batches
 from kexue_cli.tasks.dgcnn.config_data import Elements
-from kexue_cli.tasks.dgcnn.crops import Crop
+from kexue_cli.tasks.dgcnn.crops import Crop, post_piece
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019
 from kexue_cli.tasks.dgcnn.examples import Level
 from kexue_cli.tasks.dgcnn.keras_weights import load_keras_weights, save_keras_weights
 from kexue_cli.tasks.dgcnn.network import Network, rarity_of
+from kexue_cli.tasks.dgcnn.normalise import Normaliser
+from kexue_cli.tasks.dgcnn.problems import Problems, Rules
+from kexue_cli.tasks.dgcnn.question_files import read_questions
 from kexue_cli.tasks.dgcnn.questions import load
 from kexue_cli.tasks.dgcnn.reader import Reader
 from kexue_cli.tasks.dgcnn.training import reader_loss
 from kexue_cli.train.ema import WeightAverage
 from kexue_cli.train.optim import make_optimizers
 
-N_CHARACTERS, QUESTION_LENGTH, WORD_WIDTH = 6002, 20, 128
+N_CHARACTERS, WORD_WIDTH, LIMIT = 6002, 128, 256
+Lengths = dict[str, Any]  # question and passage, each (batches, questions)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keras", type=Path, help="python of an environment with tensorflow")
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
+    parser.add_argument("--questions", type=Path, help="file whose lengths are used")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--batches", type=int, default=8, help="of lengths drawn from --questions")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each figure")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.npz"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         made = Dgcnn2019(N_CHARACTERS, WORD_WIDTH, generator=torch.Generator().manual_seed(0))
-        save_keras_weights(made, weights)
+        save_keras_weights(made, folder / "weights.npz")
+        sets = {f"passages of {LIMIT} characters": equal_lengths(options.batch)}
+        if options.questions:
+            sets[f"lengths of {options.questions.name}"] = drawn_lengths(options)
         for threads in options.threads:
-            compare(options, threads, weights)
-        show_share_of_reading(Path(folder))
+            for title, lengths in sets.items():
+                compare(options, threads, folder, title, lengths)
+        show_share_of_reading(folder)
 
 
-def compare(options: argparse.Namespace, threads: int, weights: Path) -> None:
+def equal_lengths(batch: int) -> Lengths:
+    """One batch."""
+    return {"question": np.full((1, batch), 20), "passage": np.full((1, batch), LIMIT)}
+
+
+def drawn_lengths(options: argparse.Namespace) -> Lengths:
+    """Random questions of a file, each with a random passage, cut as the post does."""
+    rng = np.random.default_rng(0)
+    rules = Rules("keep", "drop", Normaliser())
+    records = [q for q in read_questions(options.questions, rules, Problems()) if q.passages]
+    shape = (options.batches, options.batch)
+    lengths = np.zeros((2, *shape), np.int64)
+    for place in np.ndindex(*shape):
+        record = records[rng.integers(len(records))]
+        passage = record.passages[rng.integers(len(record.passages))].text
+        begin, end = post_piece(len(passage), LIMIT, rng)
+        lengths[0][place], lengths[1][place] = len(record.text), end - begin
+    return {"question": lengths[0], "passage": lengths[1]}
+
+
+def compare(
+    options: argparse.Namespace, threads: int, folder: Path, title: str, lengths: Lengths
+) -> None:
     """One table of both sides with this number of threads."""
-    print(
-        f"\n{threads} thread(s), batch {options.batch}, passages of {options.length} characters/s"
-    )
+    print(f"\n{title}, {threads} thread(s), batches of {options.batch}: questions/s")
     print(f"{'':30}{'train':>18}{'predict':>18}")
-    keras = keras_rates(options, threads, weights) if options.keras else None
-    if keras is not None:
+    weights = folder / "weights.npz"
+    np.savez(folder / "lengths.npz", **lengths)
+    keras = None
+    if options.keras:
+        keras = keras_rates(options, threads, weights, folder / "lengths.npz")
         show(f"Keras, TensorFlow {keras['version']}", keras, None)
     torch.set_num_threads(threads)
+    flat = {name: values.reshape(-1) for name, values in lengths.items()}
+    order = np.argsort(flat["passage"], kind="stable")
+    ours_by_length = {n: v[order].reshape(lengths[n].shape) for n, v in flat.items()}
     for name in ("dgcnn_2019", "dgcnn"):
         for precision in (torch.float32, torch.bfloat16):
-            ours = our_rates(options, weights, name, precision)
+            ours = our_rates(options, weights, name, precision, ours_by_length)
             show(f"{name} {str(precision).removeprefix('torch.')}", ours, keras)
-            if keras is not None and name == "dgcnn_2019":
+            if keras is not None and name == "dgcnn_2019" and len(lengths["question"]) == 1:
                 apart = np.abs(np.array(keras["scores"]) - ours["scores"]).max()
                 print(f"{'':30}scores differ by {apart:.1e}")
 
 
-def keras_rates(options: argparse.Namespace, threads: int, weights: Path) -> dict[str, Any]:
+def keras_rates(
+    options: argparse.Namespace, threads: int, weights: Path, lengths: Path
+) -> dict[str, Any]:
     """What dgcnn_keras_peer.py prints."""
     peer = Path(__file__).with_name("dgcnn_keras_peer.py")
-    numbers = [str(n) for n in (threads, options.batch, options.length, options.seconds)]
-    command = [str(options.keras), str(peer), str(weights), *numbers]
+    words = [str(word) for word in (weights, lengths, threads, options.seconds)]
+    command = [str(options.keras), str(peer), *words]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"the Keras side failed:\n{result.stderr[-2000:]}")
@@ -90,25 +129,29 @@ def keras_rates(options: argparse.Namespace, threads: int, weights: Path) -> dic
     return found
 
 
-def same_inputs(batch: int, length: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Ids and word vectors as dgcnn_keras_peer.py draws them, and targets."""
+def batch_of(question: Any, passage: Any) -> tuple[Batch, list[torch.Tensor]]:
+    """Ids and word vectors as dgcnn_keras_peer.py draws them, and spans."""
     rng = np.random.default_rng(0)
-    given = [
-        rng.integers(1, N_CHARACTERS, size=(batch, QUESTION_LENGTH)),
-        rng.normal(size=(batch, QUESTION_LENGTH, WORD_WIDTH)).astype(np.float32),
-        rng.integers(1, N_CHARACTERS, size=(batch, length)),
-        rng.normal(size=(batch, length, WORD_WIDTH)).astype(np.float32),
-    ]
-    targets = rng.random((batch, length, 2)) < 0.01
-    return [torch.from_numpy(part) for part in given], torch.from_numpy(targets)
+    given: list[Any] = []
+    for lengths in (question, passage):
+        shape = (len(lengths), int(lengths.max()))
+        ids = rng.integers(1, N_CHARACTERS, size=shape)
+        ids[np.arange(shape[1]) >= lengths[:, None]] = 0
+        given += [ids, rng.normal(size=(*shape, WORD_WIDTH)).astype(np.float32)]
+    targets = rng.random((*given[2].shape, 2)) < 0.01
+    spans = torch.nonzero(torch.from_numpy(targets[..., 0]))
+    spans = torch.cat([spans, spans[:, 1:]], dim=1)
+    q, q_words, p, p_words = (torch.from_numpy(part) for part in given)
+    return Batch(q, q, p, p, torch.zeros(*p.shape, 8), spans), [q_words, p_words]
 
 
 class GivenVectors(torch.nn.Module):
     """A reader under word vectors that are given instead of looked up."""
 
-    def __init__(self, reader: torch.nn.Module, vectors: list[torch.Tensor]) -> None:
+    def __init__(self, reader: torch.nn.Module) -> None:
         super().__init__()
-        self.reader, self.vectors = reader, vectors
+        self.reader = reader
+        self.vectors: list[torch.Tensor] = []
 
     def forward(self, batch: Batch) -> Any:
         """Logits."""
@@ -116,7 +159,7 @@ class GivenVectors(torch.nn.Module):
 
 
 def our_rates(
-    options: argparse.Namespace, weights: Path, name: str, precision: torch.dtype
+    options: argparse.Namespace, weights: Path, name: str, precision: torch.dtype, lengths: Lengths
 ) -> dict[str, Any]:
     """The same measurements on our side."""
     if name == "dgcnn_2019":
@@ -124,42 +167,49 @@ def our_rates(
         load_keras_weights(reader, weights)  # type: ignore[arg-type]
     else:
         reader = Reader(N_CHARACTERS, WORD_WIDTH, rarity_of(N_CHARACTERS))
-    (q, q_words, p, p_words), targets = same_inputs(options.batch, options.length)
-    spans = torch.nonzero(targets[..., 0])
-    spans = torch.cat([spans, spans[:, 1:]], dim=1)
-    batch = Batch(q, q, p, p, torch.zeros(*p.shape, 8), spans)
-    network = GivenVectors(reader, [q_words, p_words])
+    network = GivenVectors(reader)
     (optimizer,) = make_optimizers(network, OptimConfig(name="keras_radam", eps=1e-7))
     average = WeightAverage(network, 0.9999, debiased=True)
+    batches = [
+        batch_of(*pair) for pair in zip(lengths["question"], lengths["passage"], strict=True)
+    ]
 
-    def train() -> None:
+    def loss_of(batch: Batch, vectors: list[torch.Tensor]) -> torch.Tensor:
+        network.vectors = vectors
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             loss = reader_loss(network, batch)
-        (loss.sum / loss.count).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.update()
+        return loss.sum / loss.count
+
+    def train() -> None:
+        for batch, vectors in batches:
+            loss_of(batch, vectors).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update()
 
     def predict() -> Any:
         with (
             torch.inference_mode(),
             torch.autocast("cpu", precision, enabled=precision != torch.float32),
         ):
-            return network(batch)
+            for batch, vectors in batches:
+                network.vectors = vectors
+                logits = network(batch)
+        return logits
 
     network.eval()
     scores = torch.zeros(0)
     if name == "dgcnn_2019":
         scores = torch.stack(predict().scores(), dim=2)[:4]
-    found = {"scores": scores.numpy(), "predict": rate(predict, options.batch, options.seconds)}
+    n_questions = lengths["question"].size
+    found = {"scores": scores.numpy(), "predict": rate(predict, n_questions, options.seconds)}
     network.train()
-    return {**found, "train": rate(train, options.batch, options.seconds)}
+    return {**found, "train": rate(train, n_questions, options.seconds)}
 
 
 def rate(work: Callable[[], object], items: int, seconds: float) -> float:
-    """Items per second: the median of repetitions that fill `seconds`, after two to warm up."""
-    for _ in range(2):
-        work()
+    """Items per second: the median of repetitions that fill `seconds`, after one to warm up."""
+    work()
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
         begin = time.perf_counter()

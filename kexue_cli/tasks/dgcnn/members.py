@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from kexue_cli.run import checkpoint
 from kexue_cli.run.device import Device
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion, encode_one
 from kexue_cli.tasks.dgcnn.encoding import TextSettings
+from kexue_cli.tasks.dgcnn.keras_weights import load_keras_weights
 from kexue_cli.tasks.dgcnn.network import Network, rarity_of, unit_scale
 from kexue_cli.tasks.dgcnn.questions import text_settings
 from kexue_cli.tasks.dgcnn.records import Question
@@ -72,6 +74,7 @@ def make_network(
 
     Raises:
         ConfigError: options that do not fit the class.
+        UserError: `model.weights` does not fit.
     """
     options = OmegaConf.to_container(model, enum_to_str=True)
     assert isinstance(options, dict)
@@ -87,6 +90,8 @@ def make_network(
         generator=generator,
         **extra,
     )
+    if model.get("weights"):
+        load_keras_weights(reader, Path(model.weights))
     scaled = None if vectors is None else unit_scale(vectors)
     return Network(reader, 1 + len(knowledge.words), width, scaled, generator)
 

@@ -14,6 +14,8 @@ import torch
 
 from kexue_cli.cli import main
 from kexue_cli.tasks.dgcnn.batches import Batches
+from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019
+from kexue_cli.tasks.dgcnn.keras_weights import save_keras_weights
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = [
@@ -116,6 +118,22 @@ def test_answers_of_nothing_but_silence_are_warned_of(
     assert "all 20 answers are empty: no score is above task.threshold=0.9" in log
     scores = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert scores["valid"]["empty"] == 1.0
+
+
+def test_training_begins_from_keras_weights(tmp_path: Path) -> None:
+    words = ["model=dgcnn_2019", "limit.steps=1", "task.second.steps=0", "optim.lr=1e-30"]
+    small = [w for w in SMALL if not w.startswith("task.second")]
+    weights = tmp_path / "weights.npz"
+    main([*small, *words, f"run_dir={tmp_path}/first"])
+    best = tmp_path / "first" / "checkpoints" / "best.pt"
+    state = torch.load(best, weights_only=True)["state"]["task"]
+    model = Dgcnn2019(2 + len(state["characters"]), 8, 16)
+    save_keras_weights(model, weights)
+    main([*small, *words, f"model.weights={weights}", f"run_dir={tmp_path}/second"])
+    best = tmp_path / "second" / "checkpoints" / "best.pt"
+    found = torch.load(best, weights_only=True)["state"]["task"]["model"]
+    for name, parameter in model.named_parameters():
+        assert torch.equal(found[f"reader.{name}"], parameter), name
 
 
 @pytest.mark.parametrize("others", [[], ["again"]])
