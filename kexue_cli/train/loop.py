@@ -31,6 +31,7 @@ from kexue_cli.train.ema import WeightAverage
 from kexue_cli.train.gradients import sum_over_ranks_
 from kexue_cli.train.optim import lr_factor, set_lr
 from kexue_cli.train.running import RunningMeans
+from kexue_cli.train.sharding import optimizer_state_for, whole
 from kexue_cli.train.stage import Loss, Stage
 
 Evaluate = Callable[[], dict[str, float]]
@@ -119,7 +120,7 @@ class _Loop:
 
     def _restore(self, saved: dict[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(optimizer_state_for(optimizer, state))
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.scaler.load_state_dict(saved["scaler"])
@@ -199,16 +200,21 @@ class _Loop:
 
     def _log(self, stage: Stage) -> None:
         """Log the means of the last steps; stop where one of them is not a finite number."""
-        if self.progress.step % stage.log_every and self.progress.step != stage.steps:
+        due = not self.progress.step % stage.log_every or self.progress.step == stage.steps
+        if due or self.ctx.device.type == "cpu":  # elsewhere looking means waiting
+            self._check_finite()
+        if not due:
             return
         values = self.means.take()
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(self._not_finite(stage, bad))
         lr = self.optimizers[0].param_groups[0]["lr"]
         self.ctx.log(
             step=self.progress.total_steps, split="train", stage=stage.name, lr=lr, **values
         )
+
+    def _check_finite(self) -> None:
+        bad = self.means.not_finite()
+        if bad:
+            raise UserError(self._not_finite(self.stages[self.progress.stage], bad))
 
     def _not_finite(self, stage: Stage, bad: list[str]) -> str:
         last = self.ctx.directory.path / "checkpoints" / "last.pt"
@@ -264,11 +270,12 @@ class _Loop:
 
     def _save(self) -> None:
         """Write last.pt: all that a run needs to go on bit for bit."""
+        self._check_finite()  # what is kept is good
         rng = self.ctx.ranks.gather_objects(global_rng_state())
         state = {
             "progress": vars(self.progress),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "average": None if self.average is None else self.average.state_dict(),
+            "optimizers": whole([optimizer.state_dict() for optimizer in self.optimizers]),
+            "average": None if self.average is None else whole(self.average.state_dict()),
             "scaler": self.scaler.state_dict(),
             "means": vars(self.means),
             "rng": rng,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -27,6 +28,10 @@ class RunningMeans:
             for name, value in zip(terms, values, strict=True):
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.count += count
+
+    def not_finite(self) -> list[str]:
+        """Names of the terms whose sum is no longer a finite number."""
+        return [name for name, total in self.sums.items() if not math.isfinite(total)]
 
     def take(self) -> dict[str, float]:
         """Means per item since the last call."""

@@ -180,12 +180,20 @@ class Workbench(nn.Module):
             total = total - bound.sum()
             if len(self.groups) == 1:
                 logs = {name: value / len(group.cells) for name, value in more.items()}
+            if self.cell_count > 1 and not bool(torch.isfinite(total)):
+                logs |= _losses_of_cells(group, bound)
         return Loss(total, float(count), {"loss": total.detach() / self.cell_count, **logs})
 
     @property
     def cell_count(self) -> int:
         """Models trained side by side."""
         return sum(len(group.cells) for group in self.groups)
+
+
+def _losses_of_cells(group: Group, bound: Tensor) -> dict[str, Tensor]:
+    """Named by what tells the cells apart, so that the message about a NaN says whose it is."""
+    names = [", ".join(f"{key} {value}" for key, value in cell.items()) for cell in group.cells]
+    return {f"loss of {name}": -row.detach().sum() for name, row in zip(names, bound, strict=True)}
 
 
 def one_hot(labels: np.ndarray | None, classes: int, device: torch.device) -> Tensor | None:

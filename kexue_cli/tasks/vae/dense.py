@@ -12,6 +12,7 @@ import functools
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,30 +97,38 @@ def _apply(
     activation: str,
     last: str,
 ) -> Tensor:
-    sizes = (rows.shape[-1], *(bias.shape[-1] for bias in parameters[1::2]))
-    plan = _plan(
-        torch.is_autocast_enabled("cpu"),
-        sizes,
-        ACTIVATIONS.index(activation),
-        ACTIVATIONS.index(last),
-        x is not None,
-    )
+    bfloat16 = torch.is_autocast_enabled("cpu")
+    chosen = plan(bfloat16, rows.shape[-1], parameters, activation, last, x is not None)
     with torch.autocast("cpu", enabled=False):
+        rows = rows.contiguous()
         wanted = rows.requires_grad or any(p.requires_grad for p in parameters)
         if torch.is_grad_enabled() and wanted:
-            result: Tensor = _Stack.apply(plan, rows.contiguous(), x, k, *parameters)
+            result: Tensor = _Stack.apply(chosen, rows, x, k, *parameters)
             return result
-        return plan.run(rows.contiguous(), x, k, parameters, keep=False).result
+        return chosen.run(rows, x, k, parameters, keep="nothing").result
 
 
-class _Run:
-    """One forward pass: packed weights and records are what `backward` needs."""
+def plan(
+    bfloat16: bool,
+    inputs: int,
+    parameters: Sequence[Tensor],
+    activation: str,
+    last: str,
+    bernoulli: bool,
+) -> Plan:
+    """The plan of a stack with these parameters; `bernoulli`: it ends in the log-likelihood."""
+    sizes = (inputs, *(bias.shape[-1] for bias in parameters[1::2]))
+    return _plan(bfloat16, sizes, ACTIVATIONS.index(activation), ACTIVATIONS.index(last), bernoulli)
+
+
+class Run:
+    """One forward pass; packed weights and records are what `backward` needs."""
 
     def __init__(self, packed: Tensor, records: list[Tensor | None], result: Tensor) -> None:
         self.packed, self.records, self.result = packed, records, result
 
 
-class _Plan:
+class Plan:
     """Sizes and activations of a stack in one number format, and its kernels."""
 
     def __init__(
@@ -135,26 +144,29 @@ class _Plan:
         self.packed_bytes = self._library.dense_packed_bytes(handle)
 
     def run(
-        self, rows: Tensor, x: Tensor | None, k: int, parameters: Sequence[Tensor], keep: bool
-    ) -> _Run:
-        """Rows (cells or 1, n, inputs) through the stack of every cell."""
+        self, rows: Tensor, x: Tensor | None, k: int, parameters: Sequence[Tensor], keep: str
+    ) -> Run:
+        """Rows (cells or 1, n, inputs) through the stack of every cell.
+
+        `keep` is what `backward` will be asked for: "nothing" (it will not be called), "weights",
+        or "weights and input".
+        """
         cells, n = parameters[0].shape[0], rows.shape[1]
-        kept = [parameter.detach().contiguous() for parameter in parameters]
+        kept = [parameter.contiguous() for parameter in parameters]
         packed = torch.empty(cells, self.packed_bytes, dtype=torch.uint8)
         result = torch.empty(cells, n) if self.bernoulli else torch.empty(cells, n, self.sizes[-1])
         pieces = _pieces(n)
-        layers = len(parameters) // 2
-        backwards = (0 if rows.requires_grad else 1) if keep else layers
+        backwards = {"weights and input": 0, "weights": 1, "nothing": len(parameters)}[keep]
         records: list[Tensor | None] = [None] * (cells * len(pieces))
 
         def pack(cell: int) -> None:
-            pointers = _pointers([parameter[cell] for parameter in kept])
+            pointers = _pointers(kept, cell)
             self._library.dense_pack(self.handle, pointers, backwards, packed[cell].data_ptr())
 
         def forward(piece: int) -> None:
             cell, (begin, end) = piece // len(pieces), pieces[piece % len(pieces)]
             record = None
-            if keep:
+            if keep != "nothing":
                 size = self._library.dense_record_bytes(self.handle, end - begin)
                 record = records[piece] = torch.empty(size, dtype=torch.uint8)
             self._library.dense_forward(
@@ -171,14 +183,15 @@ class _Plan:
 
         _share_out(pack, cells)
         _share_out(forward, cells * len(pieces))
-        return _Run(packed, records, result)
+        return Run(packed, records, result)
 
-    def backward(
-        self, done: _Run, to_result: Tensor, shapes: Sequence[torch.Size], to_rows: Tensor | None
-    ) -> list[Tensor]:
+    def backward(self, done: Run, to_result: Tensor, to_rows: Tensor | None) -> list[Tensor]:
         """Gradients of the parameters; `to_rows` (cells, n, inputs) is filled where it is given."""
         cells, n = to_result.shape[:2]
         pieces = _pieces(n)
+        shapes = [
+            shape for i, o in pairwise(self.sizes) for shape in ((cells, i, o), (cells, 1, o))
+        ]
         sums = [[torch.zeros(shape) for shape in shapes] for _ in pieces]
 
         def backward(piece: int) -> None:
@@ -193,7 +206,7 @@ class _Plan:
                 end - begin,
                 done.result[cell, begin].data_ptr(),
                 to_result[cell, begin].data_ptr(),
-                _pointers([tensor[cell] for tensor in sums[share]]),
+                _pointers(sums[share], cell),
                 None if to_rows is None else to_rows[cell, begin].data_ptr(),
             )
 
@@ -207,18 +220,18 @@ class _Plan:
 @functools.lru_cache(maxsize=32)
 def _plan(
     bfloat16: bool, sizes: tuple[int, ...], activation: int, last: int, bernoulli: bool
-) -> _Plan:
-    return _Plan(bfloat16, sizes, activation, last, bernoulli)
+) -> Plan:
+    return Plan(bfloat16, sizes, activation, last, bernoulli)
 
 
 class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: _Plan, rows: Tensor, x: Tensor | None, k: int, *parameters: Tensor
+        ctx: Any, plan: Plan, rows: Tensor, x: Tensor | None, k: int, *parameters: Tensor
     ) -> Tensor:
-        done = plan.run(rows, x, k, parameters, keep=True)  # inside, rows tells what it needs
+        keep = "weights and input" if ctx.needs_input_grad[1] else "weights"
+        done = plan.run(rows, x, k, parameters, keep)
         ctx.plan, ctx.done, ctx.inputs = plan, done, rows.shape
-        ctx.shapes = [parameter.shape for parameter in parameters]
         return done.result
 
     @staticmethod
@@ -227,7 +240,7 @@ class _Stack(torch.autograd.Function):
         to_rows = None
         if ctx.needs_input_grad[1]:
             to_rows = torch.empty(to_result.shape[0], *ctx.inputs[1:])
-        gradients = ctx.plan.backward(ctx.done, to_result.contiguous(), ctx.shapes, to_rows)
+        gradients = ctx.plan.backward(ctx.done, to_result.contiguous(), to_rows)
         if to_rows is not None and ctx.inputs[0] != to_rows.shape[0]:
             to_rows = to_rows.sum(0, keepdim=True)
         return None, to_rows, None, None, *gradients
@@ -241,8 +254,9 @@ def _pieces(rows: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + SHARE, rows)) for begin in range(0, rows, SHARE)]
 
 
-def _pointers(tensors: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+def _pointers(tensors: Sequence[Tensor], cell: int) -> Any:
+    places = (tensor.data_ptr() + 4 * cell * tensor.stride(0) for tensor in tensors)
+    return (ctypes.c_void_p * len(tensors))(*places)
 
 
 def _share_out(work: Callable[[int], None], count: int) -> None:

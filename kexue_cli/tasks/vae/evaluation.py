@@ -17,6 +17,7 @@ from kexue_cli.tasks.vae.latents import LOG_TWO_PI, GaussianLatent
 from kexue_cli.tasks.vae.model import Terms, Vae
 
 ACTIVE_VARIANCE = 0.01
+ENCODED_TOGETHER = 200  # images, where the draws of even one fill the memory allowed
 Tick = Callable[[int], None]
 
 
@@ -81,17 +82,21 @@ def log_weights(
     images, samples).
 
     At most about `rows` decoder rows per cell are in memory at once; the encoder runs once per
-    image.
+    image, for many images together.
     """
     at_once = max(1, rows // samples)
-    for part, part_labels in chunks(x, labels, at_once):
-        features = model.features(part, part_labels)
-        pieces = []
-        for first in range(0, samples, rows):
-            draw = model.latent.draw(features, part_labels, min(rows, samples - first))
-            pieces.append(model.terms(part, draw, part_labels).log_weights.float())
-        yield torch.cat(pieces, -1)
-        tick(part.shape[1])
+    for images, image_labels in chunks(x, labels, max(at_once, ENCODED_TOGETHER)):
+        features = model.features(images, image_labels)
+        for first in range(0, images.shape[1], at_once):
+            part = slice(first, first + at_once)
+            part_labels = None if image_labels is None else image_labels[:, part]
+            pieces = []
+            for begun in range(0, samples, rows):
+                k = min(rows, samples - begun)
+                draw = model.latent.draw(features[:, part], part_labels, k)
+                pieces.append(model.terms(images[:, part], draw, part_labels).log_weights.float())
+            yield torch.cat(pieces, -1)
+            tick(pieces[0].shape[1])
 
 
 def likelihood_numbers(

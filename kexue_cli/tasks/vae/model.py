@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from kexue_cli.tasks.vae import dense, fused
 from kexue_cli.tasks.vae.categorical import CategoricalLatent
-from kexue_cli.tasks.vae.latents import Draw, GaussianLatent, TwoLayerLatent
+from kexue_cli.tasks.vae.latents import Draw, GaussianLatent, TwoLayerLatent, gaussian_kl
 from kexue_cli.tasks.vae.likelihoods import (
     Bernoulli,
     ContinuousBernoulli,
@@ -57,6 +59,7 @@ class Vae(nn.Module):
         self.encoder, self.latent, self.decoder = encoder, latent, decoder
         self.likelihood = likelihood
         self.cells, self.conditional = cells, conditional
+        self.native = False
 
     latent: Latent
     likelihood: Likelihood
@@ -87,6 +90,10 @@ class Vae(nn.Module):
         frozen: bool = False,
     ) -> Terms:
         """Draw k latents per image and give all densities; see `Terms`."""
+        if self.native and not frozen and torch.is_grad_enabled():
+            network = self._network
+            if network is not None and dense.takes([x, network.encoder[0]]):
+                return self._fused_terms(network, x, k, noise)
         draw = self.latent.draw(self.features(x, labels), labels, k, noise, frozen)
         return self.terms(x, draw, labels)
 
@@ -107,8 +114,45 @@ class Vae(nn.Module):
             outputs = outputs.float()  # log-weights of half precision would be off by whole nats
         return self.likelihood.log_prob(outputs, x)
 
+    @functools.cached_property
+    def _network(self) -> fused.Network | None:
+        """The whole as one node of the graph, where it is of that kind."""
+        encoder, latent, decoder = self.encoder, self.latent, self.decoder
+        if not isinstance(encoder, Mlp) or not isinstance(decoder, DenseDecoder):
+            return None
+        if not isinstance(latent, GaussianLatent) or not isinstance(self.likelihood, Bernoulli):
+            return None
+        if not encoder.layers or self.needs_labels:
+            return None
+        return fused.Network(
+            list(encoder.parameters()),
+            list(latent.parameters()),
+            list(decoder.parameters()),
+            encoder.activation,
+            decoder.body.activation,
+            latent.factor,
+        )
+
+    def _fused_terms(
+        self, network: fused.Network, x: Tensor, k: int, noise: Tensor | None
+    ) -> Terms:
+        assert isinstance(self.latent, GaussianLatent)
+        if noise is None:
+            noise = torch.randn(self.cells, x.shape[1], k, self.latent.latents)
+        found = fused.densities(network, x, noise)
+        draw = Draw(
+            found.z,
+            found.log_posterior,
+            found.log_prior,
+            found.mean,
+            found.log_var,
+            lambda: gaussian_kl(found.mean, found.log_var),
+        )
+        return Terms(found.log_likelihood, draw.log_prior, draw.log_posterior, draw)
+
     def use_native(self, wanted: bool = True) -> Vae:
         """Compute dense layers by the kernels of `dense`, where they can be had."""
+        self.native = wanted
         for module in self.modules():
             if isinstance(module, Mlp | DenseDecoder):
                 module.native = wanted

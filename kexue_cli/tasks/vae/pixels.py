@@ -79,7 +79,8 @@ class PixelView:
 
     def __init__(self, images: Images, levels: int | None, view: str, device: torch.device) -> None:
         self.levels, self.view = levels, view
-        flat = torch.from_numpy(np.ascontiguousarray(images.pixels.reshape(len(images), -1)))
+        pixels = images.pixels.reshape(len(images), -1)
+        flat = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
         if view == "fixed":
             generator = torch.Generator().manual_seed(FIXED_SEED)
             gray = torch.from_numpy(unit_interval(flat.numpy(), levels))

@@ -62,11 +62,11 @@ class VaeTask(Task):
 
     @property
     def rows_in_flight(self) -> int:
-        """Decoder rows at once while evaluating: what a core's cache holds, or what keeps a GPU
-        busy.
+        """Decoder rows at once while evaluating: what a core's cache holds, what the kernels need
+        to share out, or what keeps a GPU busy.
         """
-        given = self.cfg.task.rows_in_flight
-        return int(given or (500 if self.device.type == "cpu" else 100_000))
+        usual = 100_000 if self.device.type == "cuda" else 5_000 if self.native else 500
+        return int(self.cfg.task.rows_in_flight or usual)
 
     @functools.cached_property
     def native(self) -> bool:
