@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from kexue_cli.train.sharding import copy_whole_
+
 
 class WeightAverage:
     """Exponential moving average of a module's floating-point state.
@@ -71,4 +73,4 @@ class WeightAverage:
         assert isinstance(average, dict)
         self.steps = steps
         for name, tensor in self._average.items():
-            tensor.copy_(average[name])
+            copy_whole_(tensor, average[name])

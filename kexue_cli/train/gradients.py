@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from kexue_cli.run.ranks import Ranks
+from kexue_cli.train.sharding import is_sharded
 
 BUCKET_BYTES = 64 * 2**20
 
@@ -13,8 +14,13 @@ BUCKET_BYTES = 64 * 2**20
 def sum_over_ranks_(model: nn.Module, ranks: Ranks, scale: float) -> None:
     """Replace every gradient by its sum over all ranks times `scale`, bucket by bucket.
 
-    A parameter without gradient on this rank counts as zero, since others may have one.
+    A parameter without gradient on this rank counts as zero, since others may have one. Gradients
+    of sharded parameters come as means over the ranks.
     """
+    sharded = [p.grad for p in model.parameters() if p.grad is not None and is_sharded(p)]
+    if sharded:
+        torch._foreach_mul_(sharded, scale * ranks.size)
+        return
     bucket: list[torch.Tensor] = []
     size = 0
     for parameter in model.parameters():
