@@ -203,8 +203,7 @@ def floor_seconds(shape: Shape) -> float:
 def measured(steps: dict[str, Step], repeats: int) -> dict[str, float]:
     """Median seconds; the contestants take turns."""
     for step in steps.values():
-        for _ in range(3):
-            step()
+        step()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():

@@ -59,6 +59,7 @@ class Gpt2Task(TaskConfig):
     stride: int | None = None  # also evaluate by windows that overlap, this many tokens apart
     engine: str = "auto"  # of the blocks on a CPU: native (own kernels, float32) | plain (torch)
     checkpointing: bool = False  # keep less of the forward pass, compute it twice
+    shard: bool = False  # FSDP2: divide weights and optimiser among the processes of torchrun
     ngram_orders: int = 6  # baselines by counting; 0: none
     ngram_tokens: int = 5_000_000  # counted at most
     sample_tokens: int = 200  # written at every evaluation
@@ -183,6 +184,8 @@ def check(cfg: DictConfig) -> None:
         )
     if rules.length_penalty is not None and rules.beams < 1:
         raise ConfigError("task.generation.length_penalty", "belongs to beam search: set beams")
+    if cfg.task.shard and cfg.optim.name == "adafactor":
+        raise ConfigError("task.shard", "Adafactor needs whole matrices: use optim=adamw or muon")
     if not 0 < cfg.data.valid_fraction < 1:
         raise ConfigError("data.valid_fraction", f"must lie in (0, 1): {cfg.data.valid_fraction}")
     if cfg.mode == Mode.generate and cfg.prompt is None:

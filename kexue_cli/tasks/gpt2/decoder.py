@@ -71,9 +71,8 @@ class Decoder:
                 # padding looks at itself: a row without any key would be NaN and spread
                 itself = torch.eye(end, dtype=torch.bool, device=self.device)[start:]
                 mask = mask & causal_mask(tokens.shape[1], end, self.device) | itself
-        hidden = self.model.hidden(tokens, positions, mask, self.cache)
-        logits: Tensor = self.model.head(hidden[:, -1])
-        return logits.float()
+        logits: Tensor = self.model(tokens, positions, mask, self.cache, last_only=True)
+        return logits[:, -1].float()
 
     def _new_cache(self, rows: int) -> KeyValueCache:
         dtype = self.model.blocks.get_parameter("0.norm_1.weight").dtype

@@ -17,9 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kexue_cli.tasks.gpt2.model import Gpt
+from kexue_cli.tasks.gpt2.threads import shares, together
 
 WEIGHT_FORMATS = ("float32", "bfloat16", "int8")
 INT8_LARGEST = 127
+Product = Callable[[Any, Any], None]
+LEAST_WEIGHTS = (
+    1 << 19
+)  # of a thread's share of a matrix; handing over less costs more than it saves
 FEW_ROWS = 32  # up to here int8 is multiplied as it is, above it is widened first
 
 
@@ -36,31 +41,38 @@ class StreamedLinear(nn.Module):
     def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
         super().__init__()
         self.weight, self.scale, self.bias = weight, scale, bias
-        self.kernel = self._kernel()
+        self.products = self._products()
 
-    def _kernel(self) -> Callable[[Any, Any], None] | None:
-        """The function of (input, output) arrays that multiplies one row, if numba is there."""
+    def _products(self) -> list[Product]:
+        """Functions of (input, output), each of some rows of the matrix; none without numba."""
+        rows, columns = self.weight.shape
         if find_spec("numba") is None or self.weight.device.type != "cpu":
-            return None
+            return []
         from kexue_cli.tasks.gpt2 import matvec
 
+        if self.scale is not None and columns > matvec.LONGEST_INT8_ROW:
+            return []
+        parts = min(torch.get_num_threads(), self.weight.numel() // LEAST_WEIGHTS)
+        return [self._product(matvec, slice(*share)) for share in shares(rows, parts)]
+
+    def _product(self, matvec: Any, here: slice) -> Product:
         zeros = torch.zeros(self.weight.shape[0])
-        bias = (zeros if self.bias is None else self.bias).numpy()
+        bias = (zeros if self.bias is None else self.bias)[here].numpy()
+        weight = self.weight[here]
         if self.scale is not None:
-            if self.weight.shape[1] > matvec.LONGEST_INT8_ROW:
-                return None
-            scale = self.scale.numpy()
-            return partial(matvec.int8_product, self.weight.numpy(), scale, bias)
-        if self.weight.dtype == torch.bfloat16:
-            bits = self.weight.view(torch.uint16).numpy()
-            return partial(matvec.bfloat16_product, bits, bias)
-        return partial(matvec.float32_product, self.weight.numpy(), bias)
+            kernel = partial(matvec.int8_product, weight.numpy(), self.scale[here].numpy(), bias)
+        elif weight.dtype == torch.bfloat16:
+            kernel = partial(matvec.bfloat16_product, weight.view(torch.uint16).numpy(), bias)
+        else:
+            kernel = partial(matvec.float32_product, weight.numpy(), bias)
+        return lambda x, output: kernel(x, output[here])
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out), float32."""
-        if self.kernel is not None and x.numel() == x.shape[-1]:
+        if self.products and x.numel() == x.shape[-1]:
             output = torch.empty(*x.shape[:-1], self.weight.shape[0])
-            self.kernel(x.reshape(-1).numpy(), output.view(-1).numpy())
+            row, result = x.reshape(-1).numpy(), output.view(-1).numpy()
+            together([partial(product, row, result) for product in self.products])
             return output
         if self.scale is not None:
             y = self._int8_rows(x) * self.scale
@@ -123,7 +135,6 @@ def for_decoding(model: Gpt, rows: int, weights: str = "float32") -> Gpt:
     if model.arch.positions == "learned":
         positions = _stored(model.positions.weight.detach(), weights)
         model.register_module("positions", Lookup(*positions))
-    _use_threads_of_torch()
     for block in model.blocks:
         for parent, name in (
             (block.attention, "qkv"),
@@ -133,13 +144,6 @@ def for_decoding(model: Gpt, rows: int, weights: str = "float32") -> Gpt:
         ):
             setattr(parent, name, _layer(getattr(parent, name), rows, weights, None))
     return model.eval()
-
-
-def _use_threads_of_torch() -> None:
-    if find_spec("numba") is not None:
-        import numba
-
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
 
 
 def _layer(

@@ -32,7 +32,7 @@ def _obstacle(model: Gpt, cfg: DictConfig, device: Device) -> str | None:
         return "the native kernels compute on a CPU"
     if device.precision is not Precision.fp32:
         return f"the native kernels compute in fp32, not {device.precision.name}"
-    if cfg.device.compile or model.checkpointing:
-        return "torch compiles or checkpoints them"
+    if cfg.device.compile or model.checkpointing or cfg.task.shard:
+        return "torch compiles, checkpoints or shards them"
     reason = obstacle(model.arch)
     return None if reason is None else f"no native kernels: {reason}"

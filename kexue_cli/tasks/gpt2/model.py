@@ -187,9 +187,14 @@ class Gpt(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        last_only: bool = False,
     ) -> Tensor:
-        """Logits (batch, time, vocabulary); see `hidden` for the arguments."""
-        logits: Tensor = self.head(self.hidden(tokens, positions, mask, cache))
+        """Logits (batch, time, vocabulary), or of the last position alone, (batch, 1, vocabulary).
+
+        See `hidden` for the other arguments.
+        """
+        hidden = self.hidden(tokens, positions, mask, cache)
+        logits: Tensor = self.head(hidden[:, -1:] if last_only else hidden)
         return logits
 
     def hidden(

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from kexue_cli.native import build
 from kexue_cli.native.build import INT, POINTER, NotAvailable
 from kexue_cli.tasks.gpt2.architecture import Architecture
+from kexue_cli.tasks.gpt2.threads import shares, together
 
 SOURCE = Path(__file__).parent / "native" / "trunk.cpp"
 PASS = (POINTER, POINTER, POINTER, INT)  # shape, weights, rotation, sequences
@@ -120,7 +120,7 @@ class _Pass:
             ACTIVATIONS.index(arch.activation), int(arch.qk_norm), arch.epsilon,
             arch.head_width**-0.5 if arch.scale_attention else 1.0,
         )  # fmt: skip
-        self.shares = _shares(len(x), torch.get_num_threads())
+        self.shares = shares(len(x), torch.get_num_threads())
         self.kept: list[Tensor] = []
 
     def forward(self, keep: bool) -> Tensor:
@@ -137,7 +137,7 @@ class _Pass:
             rows = (self.input[begin], records[number], int(keep), output[begin])
             self._call(library().trunk_forward, end - begin, *rows)
 
-        _run(share, self.shares)
+        self._share_out(share)
         self.kept = [memory, *records] if keep else []
         return output
 
@@ -156,11 +156,15 @@ class _Pass:
             rows = (records[number], gradient[begin], _pointers(targets))
             self._call(library().trunk_backward, end - begin, *rows)
 
-        _run(share, self.shares)
+        self._share_out(share)
         self.trunk.spare = memory
         for other in sums[1:]:
             sums[0] += other
         return gradient, _pieces(sums[0], weights)
+
+    def _share_out(self, work: Callable[[int, int, int], None]) -> None:
+        """work(number, begin, end) for every share of the rows, at the same time."""
+        together([partial(work, number, *rows) for number, rows in enumerate(self.shares)])
 
     def _call(self, function: Any, rows: int, *arguments: Any) -> None:
         places = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
@@ -203,26 +207,3 @@ def _pieces(row: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
     places = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
     return (ctypes.c_void_p * len(places))(*places)
-
-
-def _shares(rows: int, threads: int) -> list[tuple[int, int]]:
-    """Contiguous shares of rows, one per thread, as equal as can be."""
-    parts = min(rows, threads)
-    cuts = [rows * i // parts for i in range(parts + 1)]
-    return list(pairwise(cuts))
-
-
-def _run(share: Callable[[int, int, int], None], shares: list[tuple[int, int]]) -> None:
-    """share(number, begin, end) for all shares, at the same time."""
-    if len(shares) == 1:
-        share(0, *shares[0])
-        return
-    done = [_pool().submit(share, number, *rows) for number, rows in enumerate(shares[1:], start=1)]
-    share(0, *shares[0])
-    for one in done:
-        one.result()
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="gpt2-trunk")

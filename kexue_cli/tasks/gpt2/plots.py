@@ -42,7 +42,7 @@ def attention(
     """attention.png: what each token looks at, the mean over heads, in some layers."""
     device = next(model.parameters()).device
     tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(device)
-    maps = model.attention_maps(tokens)[:, 0].float().mean(1).cpu()  # (layer, query, key)
+    maps = model.attention_maps(tokens)[:, 0].float().mean(1).cpu().numpy()  # (layer, query, key)
     shown = np.unique(np.linspace(0, len(maps) - 1, SHOWN_LAYERS).round().astype(int))
     figure, all_axes = _figure(3.2 * len(shown), 3.6, len(shown))
     ticks = [_tick(label) for label in labels]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kexue_cli.config import Mode, Precision
-from kexue_cli.errors import UserError
+from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.paths import cache_dir
 from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
@@ -29,6 +29,7 @@ from kexue_cli.tasks.gpt2.tokenizers import CharTokenizer, Tokenizer
 from kexue_cli.tasks.gpt2.training import batch_loss, language_model_optimizers, text_metrics
 from kexue_cli.tasks.gpt2.writing import Writer, Written, read_prompts
 from kexue_cli.train.loop import fit
+from kexue_cli.train.sharding import copy_whole_, shard, whole
 from kexue_cli.train.stage import Stage
 
 SHOWN_CHARACTERS = 32  # of validation text, the prompt of sample texts
@@ -81,7 +82,12 @@ class Gpt2Task(Task):
             unit="tokens",
             make_optimizers=language_model_optimizers,
         )
+        if task.shard:
+            self._shard(ctx)
         fit(ctx, self, self.model, [stage], lambda: self._validate(ctx))
+        if task.shard:
+            self.model = start.from_state(self.state_dict(), "training").load(torch.float32)
+            self.model.to(ctx.device.torch_device)
 
     def evaluate(self, ctx: Context, split: str) -> dict[str, float]:
         """Loss over the whole split, by windows side by side and, with task.stride, overlapping."""
@@ -152,7 +158,7 @@ class Gpt2Task(Task):
         return {
             "architecture": asdict(self.model.arch),
             "tokenizer": self.tokenizer.state(),
-            "model": {name: p.detach() for name, p in self.model.named_parameters()},
+            "model": {name: whole(p.detach()) for name, p in self.model.named_parameters()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -162,7 +168,14 @@ class Gpt2Task(Task):
             if name not in own or own[name].shape != value.shape:
                 found = tuple(own[name].shape) if name in own else "missing"
                 raise UserError(f"{name} is {tuple(value.shape)} in the checkpoint, {found} here")
-            own[name].data.copy_(value)
+            copy_whole_(own[name].data, value)
+
+    def _shard(self, ctx: Context) -> None:
+        if ctx.ranks.size == 1:
+            raise ConfigError(
+                "task.shard", "needs several processes: torchrun --nproc-per-node=N -m kexue_cli …"
+            )
+        shard(self.model, self.model.blocks, ctx.ranks, ctx.device.type)
 
     def _known_start(self, ctx: Context) -> Start | None:
         """Where weights come from, if not from random numbers."""
@@ -259,7 +272,7 @@ class Gpt2Task(Task):
         device, windows = ctx.device.torch_device, self.cfg.task.valid_windows
         with ctx.device.autocast():
             metrics = text_metrics(self.model, self.tokens["valid"], self._time, device, windows)
-        if self.cfg.task.sample_tokens and ctx.ranks.is_main:
+        if self.cfg.task.sample_tokens and (ctx.ranks.is_main or self.cfg.task.shard):
             ctx.console.say(f"sample: {self._sample(ctx)}")
         return metrics
 
@@ -277,7 +290,7 @@ class Gpt2Task(Task):
             return self._prompts()[0]
         if "valid" not in self.tokens:
             raise UserError('mode=predict needs prompt="…" or prompt=@file')
-        ids = self.tokens["valid"].ids[:SHOWN_CHARACTERS]
+        ids = self.tokens["valid"].ids[: min(SHOWN_CHARACTERS, self.model.arch.context // 2)]
         return self.tokenizer.decode([int(i) for i in ids])
 
     def _prompts(self) -> list[str]:
