@@ -240,7 +240,7 @@ def show_share_of_reading(cache: Path) -> None:
     assert sets.train is not None
     n_characters = len(sets.vocabulary)
     reader = Reader(n_characters, WORD_WIDTH, rarity_of(n_characters))
-    network = Network(reader, 1 + len(sets.words), WORD_WIDTH, None)
+    network = Network(reader, 1 + len(sets.words), WORD_WIDTH)
     (optimizer,) = make_optimizers(network, OptimConfig(name="adamw"))
     batches = Batches(
         sets.train,

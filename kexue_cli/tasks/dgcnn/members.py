@@ -69,8 +69,11 @@ def make_network(
     knowledge: Knowledge,
     vectors: NDArray[np.float32] | None,
     generator: torch.Generator,
+    saved: dict[str, Any] | None = None,
 ) -> Network:
-    """A fresh network; `vectors` of its words are kept as they are, without them they are learned.
+    """A network, fresh or with the weights of a checkpoint's state `saved`.
+
+    Word vectors of a file, or trained beforehand, are kept as they are; others are learned.
 
     Raises:
         ConfigError: options that do not fit the class.
@@ -80,6 +83,8 @@ def make_network(
     assert isinstance(options, dict)
     kept = {str(k): v for k, v in options.items() if k not in NOT_OF_READER}
     width = model.word_width if vectors is None else vectors.shape[1]
+    if saved is not None and "words.weight" in saved["model"]:
+        width = saved["model"]["words.weight"].shape[1]
     n_characters = 2 + len(knowledge.characters)
     extra = {"rarity": rarity_of(n_characters)} if model.name == "dgcnn" else {}
     reader = build(
@@ -92,8 +97,26 @@ def make_network(
     )
     if model.get("weights"):
         load_keras_weights(reader, Path(model.weights))
-    scaled = None if vectors is None else unit_scale(vectors)
-    return Network(reader, 1 + len(knowledge.words), width, scaled, generator)
+    network = Network(reader, 1 + len(knowledge.words), width, generator)
+    if vectors is not None:
+        network.take_vectors(unit_scale(vectors))
+    if saved is not None:
+        load_weights(network, saved, model.name)
+    if network.words is not None and model.word_vectors is not None:
+        network.words.weight.requires_grad_(False)
+    return network
+
+
+def load_weights(network: Network, state: dict[str, Any], name: str) -> None:
+    """Take the weights of a checkpoint.
+
+    Raises:
+        UserError: a tensor is missing, or of another shape.
+    """
+    try:
+        network.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint's weights do not fit model={name}: {error}") from error
 
 
 def read_member(place: str, device: Device) -> Member:
@@ -109,7 +132,5 @@ def read_member(place: str, device: Device) -> Member:
     cfg = OmegaConf.load(config)
     state = checkpoint.load(path, "dgcnn", cfg.model.name)["task"]
     knowledge = Knowledge.of_state(state, cfg.data)
-    weights = state["model"]
-    network = make_network(cfg.model, knowledge, None, torch.Generator())
-    network.load_state_dict(weights)
+    network = make_network(cfg.model, knowledge, None, torch.Generator(), state)
     return Member(network.eval().to(device.torch_device), knowledge)

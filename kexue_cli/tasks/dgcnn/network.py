@@ -22,8 +22,7 @@ class Network(nn.Module):
         reader: its `forward` takes a batch, and the word vectors of question and passage.
         n_words: ids of words, 0 (unknown) among them.
         width: of a word's vector; 0 for none.
-        vectors: (n_words - 1, width), kept as they are; None: learned with the rest.
-        generator: of learned vectors.
+        generator: of the vectors, which are learned with the rest.
 
     Attributes:
         level: of the tokens that the reader takes.
@@ -34,20 +33,21 @@ class Network(nn.Module):
         reader: nn.Module,
         n_words: int,
         width: int,
-        vectors: NDArray[np.float32] | None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.reader = reader
         self.level = Level(getattr(reader, "level", Level.characters))
         self.words = nn.Embedding(n_words, width, padding_idx=0) if width else None
-        if self.words is None:
-            return
+        if self.words is not None:
+            with torch.no_grad():
+                self.words.weight.normal_(std=0.1, generator=generator)[0] = 0
+
+    def take_vectors(self, vectors: NDArray[np.float32]) -> None:
+        """Take (n_words - 1, width) vectors of the words."""
+        assert self.words is not None
         with torch.no_grad():
-            self.words.weight.normal_(std=0.1, generator=generator)[0] = 0
-            if vectors is not None:
-                self.words.weight[1:] = torch.from_numpy(vectors)
-                self.words.weight.requires_grad_(False)
+            self.words.weight[1:] = torch.from_numpy(vectors)
 
     def forward(self, batch: Batch) -> Logits | SpanLogits:
         """Logits of every token of the passages."""

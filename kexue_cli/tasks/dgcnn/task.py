@@ -21,7 +21,7 @@ from kexue_cli.tasks.dgcnn import outputs, plots, questions, report, scoring, wo
 from kexue_cli.tasks.dgcnn.answering import Answered, Answerer, Rules
 from kexue_cli.tasks.dgcnn.config import Scorer
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion, EncodedSet
-from kexue_cli.tasks.dgcnn.members import Knowledge, Member, make_network, read_member
+from kexue_cli.tasks.dgcnn.members import Knowledge, Member, load_weights, make_network, read_member
 from kexue_cli.tasks.dgcnn.network import Network, count_parameters
 from kexue_cli.tasks.dgcnn.passage_files import read_passages
 from kexue_cli.tasks.dgcnn.records import Passage, Question
@@ -72,7 +72,7 @@ class DgcnnTask(Task):
             self.knowledge = Knowledge.of_state(saved, self.cfg.data)
         vectors = self.sets.vectors if self.sets else None
         self.network = make_network(
-            self.cfg.model, self.knowledge, vectors, ctx.seeds.torch("init")
+            self.cfg.model, self.knowledge, vectors, ctx.seeds.torch("init"), saved
         ).to(ctx.device.torch_device)
         self.ensemble = [read_member(place, ctx.device) for place in self.cfg.task.ensemble]
         self.answered: dict[str, Found] = {}
@@ -151,12 +151,7 @@ class DgcnnTask(Task):
         """
         if state["characters"] != self.knowledge.characters:
             raise UserError("the checkpoint was trained with another vocabulary of characters")
-        try:
-            self.network.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise UserError(
-                f"the checkpoint's weights do not fit model={self.cfg.model.name}: {error}"
-            ) from error
+        load_weights(self.network, state, self.cfg.model.name)
 
     # -- parts of prepare --
 

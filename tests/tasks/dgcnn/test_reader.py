@@ -103,7 +103,7 @@ def reader_of(name: str) -> Network:
         reader: torch.nn.Module = Reader(9, 6, rarity_of(9), 16, generator=generator)
     else:
         reader = Dgcnn2018(9, 6, 16, generator=generator)
-    return Network(reader, 9, 6, None, generator).eval()
+    return Network(reader, 9, 6, generator).eval()
 
 
 @pytest.mark.parametrize("name", ["dgcnn", "dgcnn_2018"])
@@ -122,7 +122,7 @@ def test_a_passage_scores_the_same_whatever_it_is_batched_with(name: str, batch:
 
 @pytest.mark.parametrize("options", [{"n_heads": 0}, {"bi_attention": False}, {"match": False}])
 def test_parts_can_be_left_out(options: dict[str, int], batch: Batch) -> None:
-    network = Network(Reader(9, 6, rarity_of(9), 16, **options), 9, 6, None)  # type: ignore[arg-type]
+    network = Network(Reader(9, 6, rarity_of(9), 16, **options), 9, 6)  # type: ignore[arg-type]
     logits = network(batch)
     span_loss(logits.spans, logits.none, batch.spans).sum().backward()
     assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
