@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.tasks.common.images import ImageSet, load_images, unit_interval
+from kexue_cli.tasks.em.engine import release_pages
 from kexue_cli.tasks.em.table_files import read_table
 from kexue_cli.tasks.em.word_counts import read_counts, read_vocabulary
 
 IMAGE_SETS = ("digits", "mnist", "fashion_mnist", "mnist_static", "images")
-CHECK_ROWS = 200_000  # rows looked at in one go when values are checked
+CHECK_ROWS = 50_000  # rows looked at in one go when values are checked
 
 
 @dataclass
@@ -185,11 +187,8 @@ def check_values(table: Table, gaps_allowed: bool) -> int:
         UserError: an infinite value, a gap where none is allowed, or a row of nothing but gaps.
     """
     gaps = 0
-    for start in range(0, len(table), CHECK_ROWS):
-        block = np.asarray(table.values[start : start + CHECK_ROWS])
-        if block.dtype.kind not in "fc":
-            continue
-        if np.isfinite(block.sum(dtype=np.float64)):
+    for start, block in _blocks(table):
+        if block.dtype.kind not in "fc" or np.isfinite(block.sum(dtype=np.float64)):
             continue
         infinite = np.argwhere(np.isinf(block))
         if len(infinite):
@@ -218,20 +217,25 @@ def column_moments(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Weighted means and variances of the columns, (d,) each, gaps left out; in two passes."""
     count = np.zeros(len(table.columns))
     total, squares = np.zeros_like(count), np.zeros_like(count)
-    for weight, block in _blocks(table):
+    for weight, block in _weighted_blocks(table):
         known = ~np.isnan(block)
         count += weight @ known
         total += weight @ np.where(known, block, 0.0)
     means = total / np.maximum(count, 1e-300)
-    for weight, block in _blocks(table):
+    for weight, block in _weighted_blocks(table):
         squares += weight @ np.nan_to_num(block - means, nan=0.0) ** 2
     return means, squares / np.maximum(count, 1e-300)
 
 
-def _blocks(table: Table) -> Any:
+def _blocks(table: Table) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first row, rows) of parts of the table; a memory map is never held whole."""
     for start in range(0, len(table), CHECK_ROWS):
-        block = np.asarray(table.values[start : start + CHECK_ROWS], dtype=np.float64)
-        if table.weights is None:
-            yield np.ones(len(block)), block
-        else:
-            yield table.weights[start : start + CHECK_ROWS], block
+        yield start, np.asarray(table.values[start : start + CHECK_ROWS])
+        release_pages(table.values)
+
+
+def _weighted_blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start, block in _blocks(table):
+        known = table.weights
+        weights = np.ones(len(block)) if known is None else known[start : start + len(block)]
+        yield weights, block.astype(np.float64)

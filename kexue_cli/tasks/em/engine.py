@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,7 +123,9 @@ class Engine:
             if mode == "stochastic":
                 generator = np.random.default_rng((*noise_seed, number))
                 noise = generator.random((len(part), len(natural.constant)))
-            return step(part, mode, noise)
+            sums = step(part, mode, noise)
+            release_pages(rows.values)
+            return sums
 
         total = zeros_like(natural)
         for sums in self.in_order(one, mine):
@@ -215,6 +218,15 @@ class Engine:
         ends = np.cumsum([array.size for array in arrays])
         pieces = np.split(flat, ends[:-1])
         return [piece.reshape(array.shape) for piece, array in zip(pieces, arrays, strict=True)]
+
+
+def release_pages(values: Any) -> None:
+    """Give back the memory of what has been read from a memory map; its file stays cached as far as
+    the system likes.
+    """
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _slices(rows: Rows, natural: Natural) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine, Rows, release_pages
 from kexue_cli.tasks.em.stage import Stage, State
 
 WORTH_PRUNING = 0.9  # share of rows compared with all centres, below which bounds pay
@@ -165,7 +165,9 @@ def _assign(
     def one(numbered: tuple[int, tuple[int, int]]) -> tuple[Any, ...]:
         start, stop = numbered[1]
         labels, bound = state.labels[start:stop], state.bound[start:stop]
-        return step(rows.part(start, stop), labels, bound, afresh)
+        found = step(rows.part(start, stop), labels, bound, afresh)
+        release_pages(rows.values)
+        return found
 
     totals = np.zeros(3)  # moved, compared, inertia
     sums, count = np.zeros(centres.shape), np.zeros(len(centres))
@@ -262,15 +264,9 @@ def _torch_step(rows: Rows, centres: np.ndarray, device: str) -> Step:
 
 def variance_of(rows: Rows, engine: Engine) -> float:
     """Weighted mean over rows and columns of the squared distance from the shift."""
-
-    def one(numbered: tuple[int, tuple[int, int]]) -> float:
-        part = rows.part(*numbered[1])
-        squares = np.sum(part.centred() ** 2, axis=1)
-        return float(squares.sum() if part.weights is None else squares @ part.weights)
-
-    total = sum(engine.in_order(one, engine.share(rows.slices())))
-    whole = float(engine.summed([np.array([total])])[0][0])
-    return whole / max(rows.total_weight * rows.values.shape[1], 1e-300)
+    origin = np.zeros((1, rows.values.shape[1]))
+    total = inertia(rows, origin, np.zeros(len(rows), np.int8), engine)
+    return total / max(rows.total_weight * rows.values.shape[1], 1e-300)
 
 
 def inertia(rows: Rows, centres: np.ndarray, labels: np.ndarray, engine: Engine) -> float:
@@ -280,6 +276,7 @@ def inertia(rows: Rows, centres: np.ndarray, labels: np.ndarray, engine: Engine)
         start, stop = numbered[1]
         part = rows.part(start, stop)
         squares = np.sum((part.centred() - centres[labels[start:stop]]) ** 2, axis=1)
+        release_pages(rows.values)
         return float(squares.sum() if part.weights is None else squares @ part.weights)
 
     total = sum(engine.in_order(one, engine.share(rows.slices())))

@@ -11,7 +11,7 @@ from kexue_cli.tasks.em.config import covariance_names
 from kexue_cli.tasks.em.covariance import ALIASES, AXIS_PARALLEL
 from kexue_cli.tasks.em.data import Table, column_moments
 from kexue_cli.tasks.em.discrete import BernoulliMixture, MultinomialMixture
-from kexue_cli.tasks.em.engine import Rows
+from kexue_cli.tasks.em.engine import Rows, release_pages
 from kexue_cli.tasks.em.fitting import Settings
 from kexue_cli.tasks.em.gaussian import GaussianMixture
 from kexue_cli.tasks.em.mixture_models import Candidate, MixtureModel
@@ -98,6 +98,7 @@ def total_scatter(rows: Rows) -> np.ndarray:
         part = rows.part(start, stop)
         y = part.centred()
         total += y.T @ (y if part.weights is None else y * part.weights[:, None])
+        release_pages(rows.values)
     return total
 
 

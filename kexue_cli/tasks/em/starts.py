@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine, Rows, release_pages
 from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 
 Start = Literal["k-means++", "k-means", "random", "points", "given"]
 SAMPLE_VALUES = 4_000_000  # numbers that starts look at, at most
+FEW = 500  # rows of a memory map that are fetched before their pages are given back
 
 
 def sampled(rows: Rows, generator: np.random.Generator) -> np.ndarray:
     """Centred rows (m, d), dense: all, or a random part with at most SAMPLE_VALUES numbers."""
     size = max(1000, SAMPLE_VALUES // rows.values.shape[1])
     if len(rows) <= size:
-        chosen: slice | np.ndarray = slice(None)
+        part = rows.values[:]
     else:
         chosen = np.sort(generator.choice(len(rows), size=size, replace=False))
-    part = rows.values[chosen]
+        part = _rows_at(rows.values, chosen)
     dense = part if isinstance(part, np.ndarray) else part.toarray()
     centred = np.asarray(dense, dtype=np.float64) - rows.shift
     return centred if rows.gaps == "none" else np.nan_to_num(centred, nan=0.0)
+
+
+def _rows_at(values: Any, chosen: np.ndarray) -> Any:
+    """Rows by number; of a memory map few at a time, as each brings its neighbours into memory."""
+    if not isinstance(values, np.memmap):
+        return values[chosen]
+    parts = []
+    for few in np.array_split(chosen, -(-len(chosen) // FEW)):
+        parts.append(np.array(values[few]))
+        release_pages(values)
+    return np.concatenate(parts)
 
 
 def distinct_rows(values: np.ndarray, enough: int) -> int:
