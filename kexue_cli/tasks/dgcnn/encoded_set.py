@@ -95,6 +95,14 @@ def make_lookup(
     return Lookup(of_code, of_word)
 
 
+def ids_of(words: Sequence[str], normalise: Normaliser) -> dict[str, int]:
+    """Word i has the id i + 1, also in its levelled form unless that is a word itself."""
+    ids = {word: i + 1 for i, word in enumerate(words)}
+    for word, number in list(ids.items()):
+        ids.setdefault(normalise(word), number)
+    return ids
+
+
 class EncodedSet:
     """Questions out of one or more stores, in the order given, read when asked for.
 
@@ -110,7 +118,7 @@ class EncodedSet:
         words: Sequence[str],
     ) -> None:
         """Take rows of stores, each with its weight; word i of `words` has the id i + 1."""
-        word_ids = {word: i + 1 for i, word in enumerate(words)}
+        word_ids = ids_of(words, normalise)
         self._stores = [store for store, _, _ in parts]
         self._lookups = [
             make_lookup(store.code_counts()[0], store.words, normalise, vocabulary, word_ids)
@@ -147,6 +155,6 @@ def encode_one(
     """A question that is in no store."""
     index = WordIndex()
     raw = encode(question, settings, index)
-    word_ids = {word: i + 1 for i, word in enumerate(words)}
+    word_ids = ids_of(words, settings.normalise)
     present = np.unique(raw.codes)
     return make_lookup(present, list(index), settings.normalise, vocabulary, word_ids).question(raw)

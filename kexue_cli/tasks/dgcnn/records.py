@@ -32,7 +32,6 @@ class Question:
         text: the question.
         passages: at least one.
         answers: all accepted answers; empty if none is known or there is none.
-        weight: of its source in a mixture: how often it is drawn per epoch, on average.
         source: name of the file or set it comes from.
     """
 
@@ -40,5 +39,4 @@ class Question:
     text: str
     passages: tuple[Passage, ...]
     answers: tuple[str, ...] = ()
-    weight: float = 1.0
     source: str = ""

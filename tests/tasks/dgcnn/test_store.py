@@ -10,7 +10,7 @@ import pytest
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.dgcnn import store
-from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet, encode_one
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet, encode_one, ids_of
 from kexue_cli.tasks.dgcnn.encoding import TextSettings, WordIndex, encode
 from kexue_cli.tasks.dgcnn.features import token_features
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
@@ -102,6 +102,12 @@ def test_a_question_in_no_store_is_encoded_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a.chars, b.chars)
         np.testing.assert_array_equal(a.words, b.words)
         np.testing.assert_array_equal(a.features, b.features)
+
+
+def test_words_of_vectors_are_known_in_their_levelled_form() -> None:
+    assert ids_of(["Ａ", "，", ",", "b"], Normaliser()) == {
+        "Ａ": 1, "a": 1, "，": 2, ",": 3, "b": 4
+    }  # fmt: skip
 
 
 def test_counts_are_those_of_all_texts(tmp_path: Path) -> None:
