@@ -38,7 +38,7 @@ class Generation:
     prefix: str | None = None  # token before every prompt: [CLS] of gpt2-chinese models
     forbids_early_end: bool = False  # no end token before min_new_tokens, instead of going on
     forbidden: list[str] = field(default_factory=list)  # tokens that never come: [PAD]
-    stop: list[str] = field(default_factory=list)  # the text is cut where one of these begins
+    stop: list[str] = field(default_factory=list)  # the text is cut before these; \n: new line
     slides: bool = True  # beyond the context go on with its newer half; false: stop there
     weights: str = "auto"  # auto: as precision says | float32 | bfloat16 | int8
     stream: bool = True  # show the text while it is written

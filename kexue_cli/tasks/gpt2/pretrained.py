@@ -33,9 +33,12 @@ HF_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "quick_gelu": "quick_gelu",
     "relu": "relu",
+    "relu2": "relu2",
     "silu": "silu",
     "swish": "silu",
     "tanh": "tanh",
@@ -115,7 +118,7 @@ def gpt2_ml_config(config: dict[str, Any], origin: str) -> Architecture:
         layout="gpt2_ml",
         activation=_activation(str(activation), origin),
         residual_dropout=float(config.get("hidden_dropout_prob", config.get("embd_pdrop", 0.1))),
-        epsilon=float(config.get("layer_norm_eps", 1e-5)),
+        epsilon=1e-5,  # a constant of the original code, whatever the file says
         initializer_range=float(config.get("initializer_range", 0.02)),
         scale_residual_init=False,
     )

@@ -130,11 +130,10 @@ class Gpt2Task(Task):
             for_decoding(self.model, rows, self._weights)
         writer = Writer(self.model, self.tokenizer, self._rules, ctx.console.warn)
         generator = ctx.seeds.torch("sampling", ctx.device.torch_device)
-        stream = self._stream if self._rules.stream and ctx.ranks.is_main else None
+        streams = self._rules.stream and not self._rules.beams and ctx.ranks.is_main
+        stream = self._stream if streams else None
         written: list[Written] = []
         for prompts in self._asked() if self.cfg.prompt == "-" else [self._prompts()]:
-            if stream is not None and len(prompts) * self._rules.samples == 1:
-                stream(prompts[0])
             new = writer.write(prompts, generator, rows, stream)
             self._show(ctx, new, streamed=stream is not None)
             written += new

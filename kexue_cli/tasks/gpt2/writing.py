@@ -35,11 +35,15 @@ class Writer:
     def __init__(self, model: Gpt, tokenizer: Tokenizer, cfg: DictConfig, warn: Say) -> None:
         self.model, self.tokenizer, self.cfg, self.warn = model, tokenizer, cfg, warn
         self.rules = rules_of(cfg, tokenizer)
+        self.stops = [stop.replace("\\n", "\n") for stop in cfg.stop]
 
     def write(
         self, prompts: Sequence[str], generator: torch.Generator, rows: int, stream: Say | None
     ) -> list[Written]:
-        """Complete every prompt `samples` times, `rows` texts at once, in order."""
+        """Complete every prompt `samples` times, `rows` texts at once, in order.
+
+        A single text is shown by `stream` while it grows, the prompt first.
+        """
         jobs = [prompt for prompt in prompts for _ in range(self.cfg.samples)]
         written: list[Written] = []
         for begin in range(0, len(jobs), rows):
@@ -54,12 +58,15 @@ class Writer:
         encoded = [self.encode(prompt) for prompt in prompts]
         if self.cfg.beams > 0:
             return [self._search(tokens) for tokens in encoded]
-        on_token = None
-        if stream is not None:
-            streamer = Streamer(self.tokenizer, stream)
-            on_token = lambda row, token: streamer.add(token)  # noqa: E731
-        stops = self._has_stop if self.cfg.stop else None
-        return generate(self.model, encoded, self.rules, generator, stops, on_token)
+        stops = self._has_stop if self.stops else None
+        if stream is None:
+            return generate(self.model, encoded, self.rules, generator, stops)
+        stream(prompts[0])
+        streamer = Streamer(self.tokenizer, stream, self.stops)
+        shown = lambda row, token: streamer.add(token)  # noqa: E731
+        done = generate(self.model, encoded, self.rules, generator, stops, shown)
+        streamer.finish()
+        return done
 
     def _search(self, prompt: list[int]) -> Completion:
         rules, beams = self.rules, int(self.cfg.beams)
@@ -103,31 +110,53 @@ class Writer:
 
     def _has_stop(self, tokens: list[int]) -> bool:
         text = self.tokenizer.decode(tokens)
-        return any(stop in text for stop in self.cfg.stop)
+        return any(stop in text for stop in self.stops)
 
     def _text(self, prompt: str, completion: Completion) -> Written:
         text = self.tokenizer.decode(completion.tokens)
         if completion.reason == "stop":
-            text = text[: min(text.find(stop) for stop in self.cfg.stop if stop in text)]
+            text = before_stop(text, self.stops)
         count = len(completion.tokens)
         return Written(prompt, text, completion.log_probability, completion.reason, count)
 
 
 class Streamer:
-    """Shows a text while it grows; half a character (byte-level BPE) waits for its other half."""
+    """Shows a text while it grows.
 
-    def __init__(self, tokenizer: Tokenizer, write: Say) -> None:
-        self.tokenizer, self.write = tokenizer, write
+    What may still change waits: half a character (byte-level BPE), the beginning of a stop string.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, write: Say, stops: Sequence[str] = ()) -> None:
+        self.tokenizer, self.write, self.stops = tokenizer, write, stops
         self.tokens: list[int] = []
         self.shown = 0
 
     def add(self, token: int) -> None:
         """Show what the text has gained."""
         self.tokens.append(token)
-        text = self.tokenizer.decode(self.tokens)
-        if not text.endswith("\ufffd") and len(text) > self.shown:
+        text = before_stop(self.tokenizer.decode(self.tokens), self.stops)
+        if not text.endswith("\ufffd"):
+            self._show(text[: len(text) - self._waiting(text)])
+
+    def finish(self) -> None:
+        """Show the rest."""
+        self._show(before_stop(self.tokenizer.decode(self.tokens), self.stops))
+
+    def _waiting(self, text: str) -> int:
+        """Length of the longest end of the text that a stop string begins with."""
+        lengths = (n for stop in self.stops for n in range(1, len(stop)) if text.endswith(stop[:n]))
+        return max(lengths, default=0)
+
+    def _show(self, text: str) -> None:
+        if len(text) > self.shown:
             self.write(text[self.shown :])
             self.shown = len(text)
+
+
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first stop string in it, or all of it."""
+    found = [text.find(stop) for stop in stops if stop in text]
+    return text[: min(found)] if found else text
 
 
 def rules_of(cfg: DictConfig, tokenizer: Tokenizer) -> Rules:

@@ -50,6 +50,11 @@ def test_a_layer_too_many_names_the_missing_tensor(gpt2_ml_copy):
         open_weights(gpt2_ml_copy).load()
 
 
+def test_the_epsilon_of_gpt2_ml_is_its_codes_own_whatever_the_file_says(gpt2_ml_copy):
+    changed(gpt2_ml_copy, layer_norm_eps=1e-12)
+    assert open_weights(gpt2_ml_copy).arch.epsilon == 1e-5
+
+
 def test_a_missing_configuration_is_named(gpt2_ml_copy):
     (gpt2_ml_copy / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json is missing"):
