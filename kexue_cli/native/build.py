@@ -26,10 +26,10 @@ class NotAvailable(Exception):
     """The native kernels cannot be had here; the message says why."""
 
 
-def load(source: Path, signatures: Signatures) -> ctypes.CDLL:
+def load(source: Path, signatures: Signatures, *flags: str) -> ctypes.CDLL:
     """The compiled `source`, with argument and result types set.
 
-    `signatures`: function name → (argument types, result type).
+    `signatures`: function name → (argument types, result type); `flags`: more for the compiler.
 
     Raises:
         NotAvailable: no AVX-512, no C++ compiler, or the compiler failed.
@@ -39,9 +39,9 @@ def load(source: Path, signatures: Signatures) -> ctypes.CDLL:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise NotAvailable("no C++ compiler (g++ or clang++) was found")
-    path = _library_path(compiler, source)
+    path = _library_path(compiler, source, flags)
     if not path.exists():
-        _compile(compiler, source, path)
+        _compile(compiler, source, path, flags)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
@@ -65,22 +65,28 @@ def processor_flags() -> frozenset[str]:
     return frozenset(flags.partition(":")[2].split())
 
 
-def _library_path(compiler: str, source: Path) -> Path:
+def _library_path(compiler: str, source: Path, flags: tuple[str, ...]) -> Path:
     """Named by everything the compiled file depends on."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     files = [*sorted(source.parent.iterdir()), *sorted(SHARED.glob("*.h"))]
-    parts = (*(path.read_text() for path in files), version, *FLAGS, *sorted(processor_flags()))
+    parts = (
+        *(path.read_text() for path in files),
+        version,
+        *FLAGS,
+        *flags,
+        *sorted(processor_flags()),
+    )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return cache_dir() / "native" / f"{source.stem}-{digest}.so"
 
 
-def _compile(compiler: str, source: Path, path: Path) -> None:
+def _compile(compiler: str, source: Path, path: Path, flags: tuple[str, ...]) -> None:
     """Into a temporary name first, so that no other process loads half a file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
-            command = [compiler, *FLAGS, str(source), "-o", str(made)]
+            command = [compiler, *FLAGS, *flags, str(source), "-o", str(made)]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode:
                 last = (result.stderr.strip().splitlines() or ["no message"])[-1]

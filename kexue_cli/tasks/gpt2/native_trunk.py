@@ -1,15 +1,14 @@
 """The blocks of a transformer on the CPU, forward and backward, by the kernels in native/trunk.cpp.
 
-The sequences of a batch are divided among threads, each of which takes its own through all layers
-and back, waits for no other and sums its own weight gradients; those are added in order.
+The sequences of a batch are divided among torch's own OpenMP threads, each of which takes its own
+through all layers and back and sums its own weight gradients; those are added in order.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from torch.autograd.function import once_differentiable
 from kexue_cli.native import build
 from kexue_cli.native.build import INT, POINTER, NotAvailable
 from kexue_cli.tasks.gpt2.architecture import Architecture
-from kexue_cli.tasks.gpt2.threads import shares, together
 
 SOURCE = Path(__file__).parent / "native" / "trunk.cpp"
-PASS = (POINTER, POINTER, POINTER, INT)  # shape, weights, rotation, sequences
+PASS = (POINTER, POINTER, POINTER, INT, INT)  # shape, weights, rotation, sequences, threads
 SIGNATURES: build.Signatures = {
-    "trunk_record_floats": ((POINTER, INT, INT), ctypes.c_int64),
+    "trunk_record_floats": ((POINTER, INT, INT, INT), ctypes.c_int64),
     "trunk_forward": ((*PASS, POINTER, POINTER, INT, POINTER), None),
     "trunk_backward": ((*PASS, POINTER, POINTER, POINTER), None),
 }
@@ -52,7 +50,7 @@ class _Shape(ctypes.Structure):
 @functools.cache
 def library() -> ctypes.CDLL:
     """The compiled kernels; NotAvailable says why they cannot be had."""
-    return build.load(SOURCE, SIGNATURES)
+    return build.load(SOURCE, SIGNATURES, "-fopenmp")
 
 
 def obstacle(arch: Architecture) -> str | None:
@@ -120,56 +118,42 @@ class _Pass:
             ACTIVATIONS.index(arch.activation), int(arch.qk_norm), arch.epsilon,
             arch.head_width**-0.5 if arch.scale_attention else 1.0,
         )  # fmt: skip
-        self.shares = shares(len(x), torch.get_num_threads())
-        self.kept: list[Tensor] = []
+        self.threads = min(len(x), torch.get_num_threads())
+        self.kept: Tensor | None = None
 
     def forward(self, keep: bool) -> Tensor:
         """States after the last block; with `keep`, also what `backward` needs."""
         output = torch.empty_like(self.input)
-        sizes = [
-            library().trunk_record_floats(ctypes.byref(self.shape), end - begin, int(keep))
-            for begin, end in self.shares
-        ]
-        memory = self.trunk.records(sum(sizes))
-        records = list(memory[: sum(sizes)].split(sizes))
-
-        def share(number: int, begin: int, end: int) -> None:
-            rows = (self.input[begin], records[number], int(keep), output[begin])
-            self._call(library().trunk_forward, end - begin, *rows)
-
-        self._share_out(share)
-        self.kept = [memory, *records] if keep else []
+        shape = ctypes.byref(self.shape)
+        floats = library().trunk_record_floats(shape, len(self.input), self.threads, int(keep))
+        memory = self.trunk.records(floats)
+        self._call(library().trunk_forward, self.input, memory, int(keep), output)
+        if keep:
+            self.kept = memory
+        else:
+            self.trunk.spare = memory
         return output
 
     def backward(self, to_output: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Gradients of the input and of the weights that are there."""
         gradient = to_output.clone(memory_format=torch.contiguous_format)
-        memory, *records = self.kept
-        self.kept = []
         weights = [weight for weight in self.weights if weight is not None]
-        size = sum(weight.numel() for weight in weights)
-        sums = torch.zeros(len(self.shares), size)
-
-        def share(number: int, begin: int, end: int) -> None:
-            places = iter(_pieces(sums[number], weights))
-            targets = [None if weight is None else next(places) for weight in self.weights]
-            rows = (records[number], gradient[begin], _pointers(targets))
-            self._call(library().trunk_backward, end - begin, *rows)
-
-        self._share_out(share)
-        self.trunk.spare = memory
+        sums = torch.zeros(self.threads, sum(weight.numel() for weight in weights))
+        targets: list[Tensor | None] = []
+        for row in sums:
+            places = iter(_pieces(row, weights))
+            targets += [None if weight is None else next(places) for weight in self.weights]
+        self._call(library().trunk_backward, self.kept, gradient, _pointers(targets))
+        self.trunk.spare, self.kept = self.kept, None
         for other in sums[1:]:
             sums[0] += other
         return gradient, _pieces(sums[0], weights)
 
-    def _share_out(self, work: Callable[[int, int, int], None]) -> None:
-        """work(number, begin, end) for every share of the rows, at the same time."""
-        together([partial(work, number, *rows) for number, rows in enumerate(self.shares)])
-
-    def _call(self, function: Any, rows: int, *arguments: Any) -> None:
+    def _call(self, function: Any, *arguments: Any) -> None:
         places = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
         turns = None if self.turns is None else self.turns.data_ptr()
-        function(ctypes.byref(self.shape), _pointers(self.weights), turns, rows, *places)
+        counts = len(self.input), self.threads
+        function(ctypes.byref(self.shape), _pointers(self.weights), turns, *counts, *places)
 
 
 class _Trunk(torch.autograd.Function):

@@ -152,32 +152,61 @@ void each_slice(const Shape& shape, const float* rotation, int sequences, Work w
     work(Slice{shape, rotation, sine, std::min(step, sequences - s)}, size_t(s) * shape.time);
 }
 
-template <class Activation>
-void forward(const Shape& shape, const float* const* weights, const float* rotation, int sequences, const float* input,
-             float* records, bool keep, float* output) {
-  each_slice(shape, rotation, sequences, [&](const Slice& slice, size_t before) {
-    const size_t tokens = slice.tokens(), size = floats_per_token(shape);
-    float* place = keep ? records + before * size * shape.layers : records;
-    std::copy_n(input + before * shape.width, tokens * shape.width, place);
-    for (int layer = 0; layer < shape.layers; ++layer) {
-      const Record record = record_at(shape, place, tokens);
-      if (keep) place += tokens * size;  // the next record begins with this layer's output
-      const bool last = layer + 1 == shape.layers;
-      slice.forward<Activation>(weights + layer * kTensors, record, last ? output + before * shape.width : place);
-    }
-  });
+// A batch and its share-out: each thread takes contiguous sequences, as equal a number as can be.
+struct Batch {
+  const Shape& shape;
+  const float* const* weights;
+  const float* rotation;
+  int sequences, threads;
+};
+
+// work(thread, first sequence, number of sequences), at the same time; torch's own OpenMP threads, which wait for it
+template <class Work>
+void share_out(const Batch& batch, Work work) {
+#pragma omp parallel for num_threads(batch.threads) schedule(static, 1)
+  for (int t = 0; t < batch.threads; ++t) {
+    const int first = int64_t(batch.sequences) * t / batch.threads;
+    work(t, first, int(int64_t(batch.sequences) * (t + 1) / batch.threads) - first);
+  }
+}
+
+size_t records_of_thread(const Batch& batch) {  // without a backward pass: one slice, one layer
+  return size_t(sequences_of_slice(batch.shape)) * batch.shape.time * floats_per_token(batch.shape);
 }
 
 template <class Activation>
-void backward(const Shape& shape, const float* const* weights, const float* rotation, int sequences, float* records,
-              float* gradient, float* const* gradients) {
-  each_slice(shape, rotation, sequences, [&](const Slice& slice, size_t before) {
-    const size_t tokens = slice.tokens(), size = floats_per_token(shape);
-    for (int layer = shape.layers; layer-- > 0;) {
-      const Record record = record_at(shape, records + (before * shape.layers + layer * tokens) * size, tokens);
-      slice.backward<Activation>(weights + layer * kTensors, record, gradient + before * shape.width,
-                                 gradients + layer * kTensors);
-    }
+void forward(const Batch& batch, const float* input, float* records, bool keep, float* output) {
+  const Shape& shape = batch.shape;
+  share_out(batch, [&](int thread, int first, int count) {
+    each_slice(shape, batch.rotation, count, [&](const Slice& slice, size_t done) {
+      const size_t before = size_t(first) * shape.time + done, tokens = slice.tokens(), size = floats_per_token(shape);
+      float* place = records + (keep ? before * size * shape.layers : thread * records_of_thread(batch));
+      std::copy_n(input + before * shape.width, tokens * shape.width, place);
+      for (int layer = 0; layer < shape.layers; ++layer) {
+        const Record record = record_at(shape, place, tokens);
+        if (keep) place += tokens * size;  // the next record begins with this layer's output
+        const bool last = layer + 1 == shape.layers;
+        slice.forward<Activation>(batch.weights + layer * kTensors, record,
+                                  last ? output + before * shape.width : place);
+      }
+    });
+  });
+}
+
+// gradients: one set of pointers per thread
+template <class Activation>
+void backward(const Batch& batch, float* records, float* gradient, float* const* gradients) {
+  const Shape& shape = batch.shape;
+  share_out(batch, [&](int thread, int first, int count) {
+    float* const* own = gradients + size_t(thread) * shape.layers * kTensors;
+    each_slice(shape, batch.rotation, count, [&](const Slice& slice, size_t done) {
+      const size_t before = size_t(first) * shape.time + done, tokens = slice.tokens(), size = floats_per_token(shape);
+      for (int layer = shape.layers; layer-- > 0;) {
+        const Record record = record_at(shape, records + (before * shape.layers + layer * tokens) * size, tokens);
+        slice.backward<Activation>(batch.weights + layer * kTensors, record, gradient + before * shape.width,
+                                   own + layer * kTensors);
+      }
+    });
   });
 }
 
@@ -194,22 +223,22 @@ void with_activation(const Shape& shape, Work work) {
 
 extern "C" {
 
-int64_t trunk_record_floats(const Shape* shape, int sequences, int keep) {
-  const size_t tokens = keep ? size_t(sequences) * shape->layers : std::min(sequences, sequences_of_slice(*shape));
-  return tokens * shape->time * floats_per_token(*shape);
+int64_t trunk_record_floats(const Shape* shape, int sequences, int threads, int keep) {
+  if (!keep) return threads * records_of_thread({*shape, nullptr, nullptr, sequences, threads});
+  return size_t(sequences) * shape->time * shape->layers * floats_per_token(*shape);
 }
 
-void trunk_forward(const Shape* shape, const float* const* weights, const float* rotation, int sequences, const float* input,
-                   float* records, int keep, float* output) {
+void trunk_forward(const Shape* shape, const float* const* weights, const float* rotation, int sequences, int threads,
+                   const float* input, float* records, int keep, float* output) {
   with_activation(*shape, [&](auto activation) {
-    forward<decltype(activation)>(*shape, weights, rotation, sequences, input, records, keep, output);
+    forward<decltype(activation)>({*shape, weights, rotation, sequences, threads}, input, records, keep, output);
   });
 }
 
-void trunk_backward(const Shape* shape, const float* const* weights, const float* rotation, int sequences, float* records,
-                    float* gradient, float* const* gradients) {
+void trunk_backward(const Shape* shape, const float* const* weights, const float* rotation, int sequences, int threads,
+                    float* records, float* gradient, float* const* gradients) {
   with_activation(*shape, [&](auto activation) {
-    backward<decltype(activation)>(*shape, weights, rotation, sequences, records, gradient, gradients);
+    backward<decltype(activation)>({*shape, weights, rotation, sequences, threads}, records, gradient, gradients);
   });
 }
 }
