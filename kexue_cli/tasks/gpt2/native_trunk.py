@@ -21,11 +21,14 @@ from kexue_cli.native.build import INT, POINTER, NotAvailable
 from kexue_cli.tasks.gpt2.architecture import Architecture
 
 SOURCE = Path(__file__).parent / "native" / "trunk.cpp"
+HEAD = (INT, INT, INT, INT, POINTER, POINTER)  # tokens, width, vocabulary, threads, states, weight
 PASS = (POINTER, POINTER, POINTER, INT, INT)  # shape, weights, rotation, sequences, threads
 SIGNATURES: build.Signatures = {
     "trunk_record_floats": ((POINTER, INT, INT, INT), ctypes.c_int64),
     "trunk_forward": ((*PASS, POINTER, POINTER, INT, POINTER), None),
     "trunk_backward": ((*PASS, POINTER, POINTER, POINTER), None),
+    "head_loss_forward": ((*HEAD, POINTER, POINTER, POINTER), None),
+    "head_loss_backward": ((*HEAD, ctypes.c_float, POINTER, POINTER, POINTER), None),
 }
 LAYERS = (
     *("attention.qkv", "attention.project", "mlp.expand", "mlp.project"),
@@ -79,7 +82,7 @@ class NativeTrunk:
 
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
-        self.spare: Tensor | None = None  # records of a step that is over: fresh pages cost time
+        self.records, self.logits = Memory(), Memory()
 
     def takes(self, x: Tensor) -> bool:
         """Whether it computes this input: on the CPU, all float32."""
@@ -96,12 +99,21 @@ class NativeTrunk:
             return trained
         return call.forward(keep=False)
 
-    def records(self, floats: int) -> Tensor:
-        """Uninitialised memory for what the backward pass needs."""
+
+class Memory:
+    """Floats that one step after the other uses: the system's fresh pages cost time."""
+
+    def __init__(self) -> None:
+        self.spare: Tensor | None = None
+
+    def take(self, floats: int) -> Tensor:
+        """Uninitialised memory for at least so many."""
         spare, self.spare = self.spare, None
-        if spare is not None and spare.numel() >= floats:
-            return spare
-        return torch.empty(floats)
+        return spare if spare is not None and spare.numel() >= floats else torch.empty(floats)
+
+    def give_back(self, memory: Tensor) -> None:
+        """Nobody reads it any more."""
+        self.spare = memory
 
 
 class _Pass:
@@ -126,12 +138,12 @@ class _Pass:
         output = torch.empty_like(self.input)
         shape = ctypes.byref(self.shape)
         floats = library().trunk_record_floats(shape, len(self.input), self.threads, int(keep))
-        memory = self.trunk.records(floats)
+        memory = self.trunk.records.take(floats)
         self._call(library().trunk_forward, self.input, memory, int(keep), output)
         if keep:
             self.kept = memory
         else:
-            self.trunk.spare = memory
+            self.trunk.records.give_back(memory)
         return output
 
     def backward(self, to_output: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -143,8 +155,10 @@ class _Pass:
         for row in sums:
             places = iter(_pieces(row, weights))
             targets += [None if weight is None else next(places) for weight in self.weights]
+        assert self.kept is not None
         self._call(library().trunk_backward, self.kept, gradient, _pointers(targets))
-        self.trunk.spare, self.kept = self.kept, None
+        self.trunk.records.give_back(self.kept)
+        self.kept = None
         for other in sums[1:]:
             sums[0] += other
         return gradient, _pieces(sums[0], weights)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from kexue_cli.config import OptimConfig
 from kexue_cli.tasks.gpt2.loss import IGNORED, token_losses
-from kexue_cli.tasks.gpt2.model import document_mask
+from kexue_cli.tasks.gpt2.model import Gpt, document_mask
 from kexue_cli.tasks.gpt2.muon import Muon
+from kexue_cli.tasks.gpt2.native_head import summed_loss
 from kexue_cli.tasks.gpt2.packed import Batch, Tokens
 from kexue_cli.train.optim import make_optimizers
 from kexue_cli.train.stage import Loss
@@ -24,6 +25,10 @@ EVALUATION_TOKENS = 8192  # of one batch
 
 def batch_loss(model: nn.Module, batch: Batch) -> Loss:
     """Cross entropy of a batch, summed over its targets."""
+    if isinstance(model, Gpt) and model.native is not None and batch.documents is None:
+        states = model.hidden(batch.inputs)
+        total = summed_loss(model.native, states, model.head.weight, batch.targets)
+        return Loss(total, batch.targets.numel())
     logits = logits_of(model, batch)
     total = F.cross_entropy(
         logits.flatten(0, 1).float(),

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from kexue_cli.tasks.gpt2.architecture import Architecture
+from kexue_cli.tasks.gpt2.loss import IGNORED
 from kexue_cli.tasks.gpt2.model import Gpt
 from kexue_cli.tasks.gpt2.native_trunk import NativeTrunk, obstacle
+from kexue_cli.tasks.gpt2.packed import Batch
+from kexue_cli.tasks.gpt2.training import batch_loss
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 23,
@@ -83,6 +86,25 @@ def test_any_number_of_threads_gives_the_same_gradients(threads):
     finally:
         torch.set_num_threads(before)
     for ours, torchs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=1e-4, atol=1e-4)
+
+
+@needs_native
+@pytest.mark.parametrize("vocab_size", [5, 23, 200])
+def test_the_loss_and_its_gradients_equal_torchs(vocab_size):
+    model = random_model(**CHAR_GPT | {"vocab_size": vocab_size})
+    inputs = torch.randint(vocab_size, (3, 14), generator=torch.Generator().manual_seed(2))
+    targets = inputs.roll(1, 1).index_fill(1, torch.tensor([4]), IGNORED)
+    found = []
+    for native in (None, NativeTrunk(model.arch)):
+        model.native = native
+        for _ in range(2):  # the second time in the memory of the first
+            model.zero_grad()
+            total = batch_loss(model, Batch(inputs, targets, None)).sum
+            (total / 7).backward()
+        found.append([total.detach(), *(p.grad for p in model.parameters())])
+    for torchs, ours in zip(*found, strict=True):
+        assert torchs is not None
         torch.testing.assert_close(ours, torchs, rtol=1e-4, atol=1e-4)
 
 

@@ -5,6 +5,7 @@
 // gradients, which the caller adds.
 
 #include "attention.h"
+#include "head.h"
 
 namespace {
 
@@ -240,5 +241,15 @@ void trunk_backward(const Shape* shape, const float* const* weights, const float
   with_activation(*shape, [&](auto activation) {
     backward<decltype(activation)>({*shape, weights, rotation, sequences, threads}, records, gradient, gradients);
   });
+}
+
+void head_loss_forward(int tokens, int width, int vocabulary, int threads, const float* states, const float* weight,
+                       const int64_t* targets, float* logits, float* losses) {
+  head_forward({tokens, width, vocabulary, threads}, states, weight, targets, logits, losses);
+}
+
+void head_loss_backward(int tokens, int width, int vocabulary, int threads, const float* states, const float* weight,
+                        float scale, float* gradient, float* to_states, float* to_weight) {
+  head_backward({tokens, width, vocabulary, threads}, states, weight, scale, gradient, to_states, to_weight);
 }
 }
