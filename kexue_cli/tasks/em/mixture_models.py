@@ -81,7 +81,6 @@ class MixtureModel(ABC):
     def fit(self, table: Table, session: Session) -> None:
         """Fit every candidate, keep the one the criterion prefers."""
         rows = self.rows(table, session)
-        self.check(table, rows, session)
         candidates = self.candidates()
         best: tuple[bool, float] | None = None
         outcomes: dict[int, Outcome] = {}
@@ -100,8 +99,9 @@ class MixtureModel(ABC):
         session.complain_of_rises()
 
     def rows(self, table: Table, session: Session) -> Rows:
-        """The table as rows of this model, columns learnt, given labels chosen."""
+        """The table as rows of this model, checked, columns learnt, given labels chosen."""
         rows = Rows(self.values(table), np.zeros(len(table.columns)), table.weights)
+        self.check(table, rows, session)
         self.learn_columns(table, rows)
         self.shift = rows.shift
         if self.settings.known_labels > 0:

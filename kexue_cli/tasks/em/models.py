@@ -53,8 +53,8 @@ class Gmm(MixtureModel):
         if len(constant):
             names = ", ".join(repr(table.columns[j]) for j in constant[:5])
             raise UserError(
-                f"{table.name}: {len(constant)} columns are constant ({names}); a Gaussian has no "
-                "density there. Leave them out by data.columns=[…]"
+                f"{table.name}: {len(constant)} columns are constant or empty ({names}): a Gaussian"
+                " has no density there. Leave them out by data.columns=[…]"
             )
         self.column_scatter = total_scatter(rows)
         self.has_gaps = bool(np.isnan(self.column_scatter).any())
@@ -110,6 +110,12 @@ def _refuse_dependent_columns(scatter: np.ndarray, table: Table) -> None:
         return
     involved = np.argsort(-np.abs(axes[:, 0]))[:5]
     names = ", ".join(repr(table.columns[j]) for j in involved if abs(axes[j, 0]) > 0.05)
+    counted = len(table) if table.weights is None else int((table.weights > 0).sum())
+    if counted <= len(table.columns):
+        raise UserError(
+            f"{table.name}: {counted} rows do not determine a covariance over {len(table.columns)} "
+            "columns; give more rows, or use model.covariance=diag"
+        )
     raise UserError(
         f"{table.name}: columns {names} determine each other (a copy, or a sum of others), so a "
         "covariance over them is singular. Leave one out by data.columns=[…], or use "

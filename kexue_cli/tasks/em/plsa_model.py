@@ -79,11 +79,12 @@ class PlsaModel:
     def _counts(self, table: Table) -> Any:
         sparse = require("scipy.sparse", extra="em")
         counts = sparse.csr_matrix(table.values, dtype=np.float64)
-        wrong = (counts.data < 0) | (counts.data != np.round(counts.data))
-        if wrong.any():
+        wrong = np.flatnonzero(~(counts.data >= 0) | (counts.data != np.round(counts.data)))
+        if len(wrong):
+            row = int(np.searchsorted(counts.indptr, wrong[0], side="right"))
             raise UserError(
-                f"{table.name}: model=plsa needs whole counts that are not negative, found "
-                f"{counts.data[np.flatnonzero(wrong)[0]]}"
+                f"{table.name}: counts must be whole and not negative; row {row}, column "
+                f"{table.columns[counts.indices[wrong[0]]]!r} has {counts.data[wrong[0]]}"
             )
         empty = np.flatnonzero(np.diff(counts.indptr) == 0)
         if len(empty):

@@ -138,11 +138,14 @@ def test_rows_with_gaps_and_weights_and_labels(em: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.ones((10, 2)) * np.arange(2), "constant"),
-        (np.repeat([[0.0], [2.0]], 5, axis=0), "distinct rows"),
+        (np.arange(10)[:, None] * np.arange(2), "constant or empty .'c0'"),
+        (np.repeat([[0.0], [2.0]], 5, axis=0), "2 distinct rows"),
         (np.random.default_rng(0).normal(size=(20, 1)) @ np.ones((1, 2)), "determine each other"),
+        (np.random.default_rng(0).normal(size=(3, 4)), "3 rows do not determine"),
+        (np.where(np.arange(20) == 7, np.inf, np.arange(20.0)).reshape(10, 2), "infinite.*row 4"),
+        (np.where(np.arange(20) // 2 == 7, np.nan, np.arange(20.0)).reshape(10, 2), "row 8 has no"),
     ],
-    ids=["constant", "few distinct rows", "copied column"],
+    ids=["constant", "few distinct rows", "copied column", "few rows", "infinite", "all missing"],
 )
 def test_data_that_no_gaussian_mixture_fits_is_refused(
     em: Run, tmp_path: Path, values: np.ndarray, message: str
@@ -150,6 +153,20 @@ def test_data_that_no_gaussian_mixture_fits_is_refused(
     path = rows_csv(tmp_path, values)
     with pytest.raises(UserError, match=message):
         em("data=table", f"data.path={path}", "model.n_components=3")
+
+
+@pytest.mark.parametrize("model", ["plsa", "multinomial_mixture"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [([1, -1], "row 3, column 'c1' has -1"), ([1, 0.5], "'c1' has 0.5"), ([0, 0], "row 3 counts")],
+    ids=["negative", "fractional", "empty"],
+)
+def test_rows_that_are_no_word_counts_are_named(
+    em: Run, tmp_path: Path, model: str, row: list[float], message: str
+) -> None:
+    path = rows_csv(tmp_path, np.array([[1, 2], [2, 1], row]))
+    with pytest.raises(UserError, match=message):
+        em(f"model={model}", "data=table", f"data.path={path}", "model.n_components=2")
 
 
 @pytest.mark.parametrize(
