@@ -47,8 +47,11 @@ for line in open(text, encoding="utf-8"):
 
 def measure(
     command: list[str], stdin: Path | None = None, stdout: Path | None = None
-) -> tuple[float, float]:
-    """Wall seconds and peak resident MiB of a child process; RuntimeError where it fails."""
+) -> tuple[float, float, float]:
+    """Wall seconds, peak resident MiB and CPU seconds of a child process.
+
+    Raises RuntimeError where it fails.
+    """
     with open(stdin or os.devnull, "rb") as source, open(stdout or os.devnull, "wb") as sink:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdin=source, stdout=sink, stderr=subprocess.PIPE)
@@ -59,7 +62,7 @@ def measure(
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise RuntimeError(f"{command[0]} failed with {child.returncode}: {errors[-2000:]}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def make_text(path: Path, characters: int, seed: int = 0) -> None:
@@ -166,6 +169,7 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     if kenlm:
         print(f"time of KenLM / ours, same records: {kenlm[0] / ours[0]:.1f}")
         print(f"time of KenLM / ours, open rule: {kenlm[0] / plain[0]:.1f}")
+        print(f"CPU seconds of KenLM / ours, same records: {kenlm[2] / ours[2]:.1f}")
     if options.counter:
         counter = report("Python Counter", 1, [sys.executable, "-c", COUNTER, str(text), order])
         print(f"time of Counter / ours: {counter[0] / plain[0]:.1f}")
@@ -177,12 +181,13 @@ def run(options: argparse.Namespace, folder: Path) -> None:
 
 def report(
     name: str, times: int, command: list[str], stdin: Path | None = None, stdout: Path | None = None
-) -> tuple[float, float]:
-    """Run `times` times; print and return the median seconds and the largest peak memory."""
+) -> tuple[float, float, float]:
+    """Run `times` times; print and return median seconds, peak memory, median CPU seconds."""
     results = [measure(command, stdin, stdout) for _ in range(times)]
-    seconds, peak = statistics.median(r[0] for r in results), max(r[1] for r in results)
-    print(f"{name:28s} {seconds:8.2f} s  peak {peak:7.0f} MiB", flush=True)
-    return seconds, peak
+    seconds, processor = (statistics.median(r[k] for r in results) for k in (0, 2))
+    peak = max(r[1] for r in results)
+    print(f"{name:28s} {seconds:8.2f} s  CPU {processor:7.2f} s  peak {peak:7.0f} MiB", flush=True)
+    return seconds, peak, processor
 
 
 if __name__ == "__main__":

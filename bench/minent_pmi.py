@@ -81,20 +81,23 @@ with open(text + ".author", "w", encoding="utf-8") as file:
 """
 
 
-def ours(name: str, text: Path, times: int, order: str = "-") -> float:
+def ours(name: str, text: Path, times: int, order: str = "-") -> tuple[float, float, float]:
     label = f"kexue minent {name}, {text.stem}"
-    return report(label, times, [sys.executable, "-c", OURS, name, str(text), order])[0]
+    return report(label, times, [sys.executable, "-c", OURS, name, str(text), order])
 
 
 def against(name: str, program: list[str], text: Path, times: int) -> None:
     """Time the author's program and ours on the same text; compare the lexicons."""
-    author = report(f"the author's Python, {text.stem}", 1, [sys.executable, "-c", *program])[0]
-    seconds = ours(name, text, times)
+    author = report(f"the author's Python, {text.stem}", 1, [sys.executable, "-c", *program])
+    mine = ours(name, text, times)
     lexicons = [
         set(Path(f"{text}.{who}").read_text("utf-8").split("\n")) for who in ("author", name)
     ]
     same = "the same lexicon" if lexicons[0] == lexicons[1] else "ANOTHER LEXICON"
-    print(f"time of the author's Python / ours: {author / seconds:.1f} ({same})", flush=True)
+    wall, processor = author[0] / mine[0], author[2] / mine[2]
+    print(
+        f"the author's Python / ours: {wall:.1f}, in CPU time {processor:.1f} ({same})", flush=True
+    )
 
 
 def main() -> None:

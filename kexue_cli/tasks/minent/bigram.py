@@ -1,4 +1,4 @@
-"""Bayesian word bigram: blocked Gibbs sampling and Viterbi over word candidates, compiled.
+"""Bayesian word model: blocked Gibbs sampling over word candidates, compiled.
 
 A Pitman-Yor bigram whose back-off is a Pitman-Yor unigram whose base is a spelling model, in the
 one-table-per-type approximation (Kneser-Ney counts):
@@ -9,6 +9,8 @@ one-table-per-type approximation (Kneser-Ney counts):
 c counts tokens, t(v) the types after v, t(w) the types before w, T all bigram types, W word types.
 A word that is no candidate (a substring seen once) has no number; it still counts, as a type of
 its own, wherever it stands.
+
+With independent words only the second line stays, and t(w) counts tokens.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ NEVER_BEFORE = 1e-9  # unigram weight of a piece end when no other piece is know
 
 class Bigrams(NamedTuple):
     """Counts; words are numbered, `len(after) - 1` is the mark at both ends of a piece.
+
+    Of independent words only `before` (their tokens) and `totals` (tokens, W) are used.
 
     keys, values  (slots,) hash of c(v, w): v << 32 | w
     tokens        (words + 1,) c(v)
@@ -58,13 +62,17 @@ class Spelled(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Discounts and strengths d, s, e, r, and the weight of each word length (max_length + 1,)."""
+    """Discounts and strengths d, s, e, r; the weight of each word length (max_length + 1,).
+
+    dependent  whether a word depends on the one before: the bigram; else words are independent
+    """
 
     discount: float
     strength: float
     word_discount: float
     word_strength: float
     length_weight: NDArray[np.float64]
+    dependent: bool
 
 
 def empty_bigrams(words: int, room: int) -> Bigrams:
@@ -81,6 +89,18 @@ def empty_bigrams(words: int, room: int) -> Bigrams:
 
 
 @numba.njit(cache=True, nogil=True)
+def _count_base(w: Any, sign: int, b: Any) -> None:
+    """Add or take away one word in the counts of P(w)."""
+    b.totals[0] += sign
+    if w < 0:
+        b.totals[1] += sign
+    else:
+        b.before[w] += sign
+        if b.before[w] == (1 if sign > 0 else 0):
+            b.totals[1] += sign
+
+
+@numba.njit(cache=True, nogil=True)
 def _count_pair(v: Any, w: Any, sign: int, b: Any) -> None:
     """Add (sign 1) or take away (-1) one bigram; -1 stands for a word without a number."""
     changes = v < 0 or w < 0
@@ -94,32 +114,32 @@ def _count_pair(v: Any, w: Any, sign: int, b: Any) -> None:
         b.tokens[v] += sign
         b.after[v] += sign if changes else 0
     if changes:
-        b.totals[0] += sign
-        if w < 0:
-            b.totals[1] += sign
-        else:
-            b.before[w] += sign
-            if b.before[w] == (1 if sign > 0 else 0):
-                b.totals[1] += sign
+        _count_base(w, sign, b)
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_piece(ids: Any, begin: Any, size: Any, ends: Any, sign: int, b: Any) -> None:
+def _count_piece(
+    ids: Any, begin: Any, size: Any, ends: Any, sign: int, b: Any, dependent: bool
+) -> None:
     v = b.tokens.size - 1
     first = begin
     for i in range(begin, begin + size):
         if ends[i]:
             w = -1 if i - first >= ids.shape[1] else ids[first, i - first]
-            _count_pair(v, w, sign, b)
+            if dependent:
+                _count_pair(v, w, sign, b)
+            else:
+                _count_base(w, sign, b)
             v, first = w, i + 1
-    _count_pair(v, b.tokens.size - 1, sign, b)
+    if dependent:
+        _count_pair(v, b.tokens.size - 1, sign, b)
 
 
 @numba.njit(cache=True, nogil=True)
-def count_bigrams(ids: Any, starts: Any, ends: Any, b: Any) -> None:
-    """Add the bigrams of a segmentation (characters,) bool to the counts."""
+def count_bigrams(ids: Any, starts: Any, ends: Any, b: Any, dependent: bool) -> None:
+    """Add the words (or bigrams) of a segmentation (characters,) bool to the counts."""
     for p in range(starts.size - 1):
-        _count_piece(ids, starts[p], starts[p + 1] - starts[p], ends, 1, b)
+        _count_piece(ids, starts[p], starts[p + 1] - starts[p], ends, 1, b, dependent)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -130,10 +150,8 @@ def _bigram_count(b: Any, v: Any, w: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _forward(
-    ids: Any, begin: Any, size: Any, b: Any, spelled: Any, s: Any, hard: bool, room: Any
-) -> float:
-    """Summed (or, `hard`, largest) weight of all ways to reach a position by a last word of l.
+def _forward(ids: Any, begin: Any, size: Any, b: Any, spelled: Any, s: Any, room: Any) -> float:
+    """Summed weight of all ways to reach a position by a last word of length l.
 
     room: arrays for weight (size + 1, max_length + 1), back-off mass, 1 / scale, and the last
     words worth following up. Every position is scaled to 1. Returns the log of the total.
@@ -165,26 +183,19 @@ def _forward(
                     v = live_word[i, k]
                     count = _bigram_count(b, v, w)
                     if count > 0:
-                        direct = live_weight[i, k] * (count - s.discount)
-                        if hard:
-                            back = s.discount * b.after[v] + s.strength
-                            value = max(value, direct + live_weight[i, k] * back * unigram)
-                        else:
-                            value += direct
+                        value += live_weight[i, k] * (count - s.discount)
             value *= scale * s.length_weight[length]
             weight[j, length] = value
-            total = max(total, value) if hard else total + value
+            total += value
             scale *= inverse[i]
         inverse[j] = 1.0 / total
         log_total += np.log(total)
-        _settle(ids, begin, j, longest, b, s, hard, room)
+        _settle(ids, begin, j, longest, b, s, room)
     return log_total
 
 
 @numba.njit(cache=True, nogil=True)
-def _settle(
-    ids: Any, begin: Any, j: Any, longest: Any, b: Any, s: Any, hard: bool, room: Any
-) -> None:
+def _settle(ids: Any, begin: Any, j: Any, longest: Any, b: Any, s: Any, room: Any) -> None:
     """Scale the weights of position j to 1, note its back-off mass and its live last words."""
     weight, mass, inverse, live, live_word, live_weight = room
     mass[j], live[j] = 0.0, 0
@@ -199,7 +210,7 @@ def _settle(
                 live_word[j, live[j]] = v
                 live_weight[j, live[j]] = share / (b.tokens[v] + s.strength)
                 live[j] += 1
-        mass[j] = max(mass[j], back) if hard else mass[j] + back
+        mass[j] += back
 
 
 @numba.njit(cache=True, nogil=True)
@@ -217,18 +228,10 @@ def _unigram(ids: Any, i: Any, length: Any, b: Any, spelled: Any, s: Any) -> flo
 
 
 @numba.njit(cache=True, nogil=True)
-def _choose_back(
-    ids: Any,
-    begin: Any,
-    size: Any,
-    b: Any,
-    spelled: Any,
-    s: Any,
-    hard: bool,
-    weight: Any,
-    ends: Any,
+def _sample_back(
+    ids: Any, begin: Any, size: Any, b: Any, spelled: Any, s: Any, weight: Any, ends: Any
 ) -> None:
-    """Write the word ends of a piece: sampled from its posterior, or the best ones."""
+    """Write the word ends of a piece, sampled from its posterior, last word first."""
     share = np.empty(ids.shape[1] + 1)
     ends[begin : begin + size] = False
     mark = b.tokens.size - 1
@@ -237,7 +240,7 @@ def _choose_back(
     unigram = max((b.before[mark] - s.word_discount) / spread, NEVER_BEFORE)
     j = size
     while j > 0:
-        total, best = 0.0, 1
+        total = 0.0
         longest = min(ids.shape[1], j)
         for length in range(1, longest + 1):
             v = ids[begin + j - length, length - 1]
@@ -248,18 +251,15 @@ def _choose_back(
                 value = (value + max(count - s.discount, 0.0)) / (b.tokens[v] + s.strength)
             share[length] = weight[j, length] * value
             total += share[length]
-            if share[length] > share[best]:
-                best = length
-        if not hard:
-            left = np.random.random() * total
-            best = 1
-            while best < longest and left >= share[best]:
-                left -= share[best]
-                best += 1
+        left = np.random.random() * total
+        chosen = 1
+        while chosen < longest and left >= share[chosen]:
+            left -= share[chosen]
+            chosen += 1
         ends[begin + j - 1] = True
-        j -= best
-        w = ids[begin + j, best - 1]
-        unigram = _unigram(ids, begin + j, best, b, spelled, s)
+        j -= chosen
+        w = ids[begin + j, chosen - 1]
+        unigram = _unigram(ids, begin + j, chosen, b, spelled, s)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -290,20 +290,8 @@ def sample_sweep(
     total = 0.0
     for p in order:
         begin, size = starts[p], starts[p + 1] - starts[p]
-        _count_piece(ids, begin, size, ends, -1, b)
-        total += _forward(ids, begin, size, b, spelled, s, False, room)
-        _choose_back(ids, begin, size, b, spelled, s, False, room[0], ends)
-        _count_piece(ids, begin, size, ends, 1, b)
+        _count_piece(ids, begin, size, ends, -1, b, s.dependent)
+        total += _forward(ids, begin, size, b, spelled, s, room)
+        _sample_back(ids, begin, size, b, spelled, s, room[0], ends)
+        _count_piece(ids, begin, size, ends, 1, b, s.dependent)
     return total
-
-
-@numba.njit(cache=True, nogil=True)
-def best_cut(ids: Any, starts: Any, b: Any, spelled: Any, s: Any) -> Any:
-    """Viterbi: word ends (characters,) of every piece with the counts as they are."""
-    room = _room(starts, ids.shape[1])
-    ends = np.zeros(ids.shape[0], np.bool_)
-    for p in range(starts.size - 1):
-        begin, size = starts[p], starts[p + 1] - starts[p]
-        _forward(ids, begin, size, b, spelled, s, True, room)
-        _choose_back(ids, begin, size, b, spelled, s, True, room[0], ends)
-    return ends

@@ -1,4 +1,4 @@
-"""The learned bigram model: words, their bigrams, how words are spelled; it segments new text."""
+"""The learned word model: words, their bigrams, how words are spelled; it segments new text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kexue_cli.tasks.minent.bigram import Bigrams, Settings, Spelled, best_cut
+from kexue_cli.tasks.minent.bigram import NEVER_BEFORE, Settings, Spelled
 from kexue_cli.tasks.minent.lattice import Lattice
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.segment import WordTrie, find_slot, in_parallel, numba
+from kexue_cli.tasks.minent.segment import WordTrie, in_parallel, usable_workers
 from kexue_cli.tasks.minent.spelling import Spelling, learn_spelling
 from kexue_cli.tasks.minent.unigram_mdl import flat_places
+from kexue_cli.tasks.minent.word_viterbi import (
+    SpellingTables,
+    Trie,
+    WordTables,
+    best_cut,
+    hash_table,
+)
 
+CODE_POINTS = 0x110000
 SPELLING_FIELDS = ("keys", "counts", "character", "followed", "variety", "length")
 
 
@@ -24,7 +32,8 @@ class BigramLexicon:
     """Everything that segmentation of new text needs.
 
     words          and their counts
-    pairs          (bigrams,) int64: v << 32 | w by number in `words`; len(words) is a piece's end
+    pairs          (bigrams,) int64: v << 32 | w by number in `words`; len(words) is a piece's end;
+                   none where words are independent
     pair_counts    (bigrams,) int32
     alphabet       (symbols,) uint32 code points, ascending; symbol number len(alphabet): any other
     """
@@ -37,43 +46,94 @@ class BigramLexicon:
     settings: Settings
 
     def __post_init__(self) -> None:
-        self._trie: WordTrie | None = None
-        self._bigrams: Bigrams
+        self._tables: tuple[Trie, WordTables, SpellingTables] | None = None
 
     def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of the most probable segmentation of every piece."""
-        if self._trie is None:
-            self._trie = WordTrie.of(self.words.words, self.words.log_probabilities())
-            self._bigrams = self._count_table()
-        trie = self._trie
+        if self._tables is None:
+            trie = WordTrie.of(self.words.words, self.words.log_probabilities())
+            arrays = Trie(trie.keys, trie.nodes, trie.parents, trie.word)
+            self._tables = (arrays, self.word_tables(), self.spelling_tables())
+        tables = self._tables
 
         def job(text: NDArray[np.uint32], inner: NDArray[np.int64]) -> NDArray[np.bool_]:
-            ids = trie.matches(text, inner, len(self.spelling.length) - 1)
-            spelled = spelled_along(self.spelling, self._symbols(text))
-            return np.asarray(best_cut(ids, inner, self._bigrams, spelled, self.settings))
+            return np.asarray(best_cut(text, inner, *tables))
 
-        return in_parallel(job, code_points, starts, trie.workers)
+        return in_parallel(job, code_points, starts, usable_workers())
 
-    def _symbols(self, text: NDArray[np.uint32]) -> NDArray[np.int32]:
-        place = np.minimum(np.searchsorted(self.alphabet, text), len(self.alphabet) - 1)
-        return np.where(self.alphabet[place] == text, place, len(self.alphabet)).astype(np.int32)
-
-    def _count_table(self) -> Bigrams:
-        """The counts in the form the compiled code takes."""
-        size = len(self.words) + 1
+    def word_tables(self) -> WordTables:
+        """The probabilities of words and pairs of words, as logarithms."""
+        s, mark = self.settings, len(self.words)
         v, w = self.pairs >> 32, self.pairs & 0xFFFFFFFF
-        keys = np.full(1 << int(np.ceil(np.log2(2 * len(self.pairs) + 16))), -1, np.int64)
-        values = np.zeros(len(keys), np.int32)
-        _fill(keys, values, self.pairs, self.pair_counts)
-        before = np.bincount(w, minlength=size).astype(np.int32)
-        return Bigrams(
-            keys,
-            values,
-            np.bincount(v, self.pair_counts, size).astype(np.int32),
-            np.bincount(v, minlength=size).astype(np.int32),
-            before,
-            np.array([len(self.pairs), np.count_nonzero(before)], np.int64),
+        before, tokens_before, _ = self._base_counts()
+        spread = tokens_before + s.word_strength
+        lengths = np.fromiter(map(len, self.words.words), np.int64, mark)
+        new_word = np.exp(self._log_new_word())
+        alone = np.maximum(before[:mark] - s.word_discount, 0) / spread
+        alone += new_word * np.exp(self._log_spelled(lengths))
+        end_new = max((before[mark] - s.word_discount) / spread, NEVER_BEFORE)
+        tokens = np.bincount(v, self.pair_counts, mark + 1)
+        after = np.bincount(v, minlength=mark + 1)
+        back = (s.discount * after + s.strength) / (tokens + s.strength)
+        direct = np.maximum(self.pair_counts - s.discount, 0) / (tokens[v] + s.strength)
+        values = np.log(direct + back[v] * np.append(alone, end_new)[w])
+        weights = np.log(s.length_weight)[np.minimum(lengths, len(s.length_weight) - 1)]
+        end, inner = np.log(back * end_new), w < mark
+        end[v[~inner]] = values[~inner]
+        values = values[inner] + weights[w[inner]]
+        best = np.full(mark, -np.inf)
+        np.maximum.at(best, w[inner], values)
+        return WordTables(
+            np.log(alone) + weights, np.log(back), best, end, float(np.log(end_new)),
+            *hash_table(self.pairs[inner], values),
+        )  # fmt: skip
+
+    def _base_counts(self) -> tuple[NDArray[np.int64], int, int]:
+        """Counts of words (words + 1,) in the base distribution, their sum, the distinct words."""
+        size = len(self.words) + 1
+        if not self.settings.dependent:
+            counts = np.append(self.words.counts, 0)
+            return counts, int(counts.sum()), len(self.words)
+        before = np.bincount(self.pairs & 0xFFFFFFFF, minlength=size)
+        return before, len(self.pairs), int(np.count_nonzero(before))
+
+    def _log_new_word(self) -> float:
+        s = self.settings
+        _, total, types = self._base_counts()
+        return float(
+            np.log((s.word_discount * types + s.word_strength) / (total + s.word_strength))
         )
+
+    def _log_spelled(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Log probability of the spelling of every word of the lexicon, (words,)."""
+        text = "".join(self.words.words).encode("utf-32-le", "surrogatepass")
+        letters = np.frombuffer(text, "<u4")
+        symbols = np.searchsorted(self.alphabet, letters)
+        ends = np.cumsum(lengths)
+        step = np.log(self.spelling.pair(symbols[:-1], symbols[1:]))
+        run = np.concatenate(([0.0], np.cumsum(step)))
+        first, last = ends - lengths, ends - 1
+        inside = run[last] - run[first]
+        own = np.log(self.spelling.length)[np.minimum(lengths, len(self.spelling.length) - 1)]
+        head, tail = np.log(self.spelling.heads()), np.log(self.spelling.tails())
+        return np.asarray(head[symbols[first]] + inside + tail[symbols[last]] + own)
+
+    def spelling_tables(self) -> SpellingTables:
+        """The spelling of new words, as logarithms."""
+        sp, size = self.spelling, len(self.alphabet)
+        symbol = np.full(CODE_POINTS, size, np.int32)
+        symbol[self.alphabet] = np.arange(size, dtype=np.int32)
+        first, second = sp.keys // (sp.size + 1), sp.keys % (sp.size + 1)
+        inside = (first < sp.size) & (second < sp.size)
+        first, second = first[inside], second[inside]
+        variety = sp.variety + 1e-3
+        with np.errstate(divide="ignore"):  # length 0
+            length = np.log(sp.length * self.settings.length_weight) + self._log_new_word()
+        return SpellingTables(
+            symbol, np.log(sp.heads()), np.log(sp.tails()),
+            np.log(variety / (sp.followed + variety)), np.log(sp.character),
+            *hash_table(first << 32 | second, np.log(sp.pair(first, second))), length,
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and strings."""
@@ -85,33 +145,26 @@ class BigramLexicon:
             "alphabet": torch.from_numpy(self.alphabet.astype(np.int64)),
             "spelling": {f: torch.from_numpy(getattr(self.spelling, f)) for f in SPELLING_FIELDS},
             "levels": [float(value) for value in self.settings[:4]],
+            "dependent": self.settings.dependent,
             "length_weight": torch.from_numpy(self.settings.length_weight),
         }
 
     @staticmethod
     def from_state(state: dict[str, Any]) -> BigramLexicon:
         """From `state_dict`."""
+        discount, strength, word_discount, word_strength = state["levels"]
+        settings = Settings(
+            discount, strength, word_discount, word_strength,
+            state["length_weight"].numpy(), bool(state["dependent"]),
+        )  # fmt: skip
         return BigramLexicon(
             Lexicon(list(state["words"]), state["counts"].numpy()),
             state["pairs"].numpy(),
             state["pair_counts"].numpy(),
             state["alphabet"].numpy().astype(np.uint32),
             Spelling(*(state["spelling"][field].numpy() for field in SPELLING_FIELDS)),
-            _settings(state["levels"], state["length_weight"].numpy()),
+            settings,
         )
-
-
-def _settings(levels: list[float], length_weight: NDArray[np.float64]) -> Settings:
-    discount, strength, word_discount, word_strength = levels
-    return Settings(discount, strength, word_discount, word_strength, length_weight)
-
-
-@numba.njit(cache=True, nogil=True)
-def _fill(keys: Any, values: Any, pairs: Any, counts: Any) -> None:
-    for i in range(pairs.size):
-        slot = find_slot(keys, pairs[i])
-        keys[slot] = pairs[i]
-        values[slot] = counts[i]
 
 
 def spelled_along(spelling: Spelling, symbols: NDArray[np.int32]) -> Spelled:
@@ -159,6 +212,8 @@ def learn_lexicon(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings)
     rank[order] = np.arange(len(order))
     names = list(number)
     pairs, pair_counts = _pairs(rank[tokens], first, lattice.starts, len(names))
+    if not settings.dependent:
+        pairs, pair_counts = pairs[:0], pair_counts[:0]
     return BigramLexicon(
         Lexicon([names[i] for i in order], counts[order].astype(np.int64)),
         pairs,

@@ -11,11 +11,13 @@ from kexue_cli.tasks.minent.config_counts import COUNT_SCHEMAS
 
 ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
+DEPENDENCES = ("auto", "bigram", "none")
 RANGES = (
     ("exponent", 0.0, 10.0),
     ("iterations", 1, 10_000),
     ("max_length", 1, 255),
     ("max_characters", 1, 10**12),
+    ("members", 1, 9),
     ("sweeps", 1, 10**6),
     ("average", 1, 10**6),
     ("penalty", 0.0, 100.0),
@@ -102,15 +104,19 @@ class UnigramMdlModel(ModelConfig):
 
 @dataclass
 class BestModel(UnigramMdlModel):
-    """Penalised unigram EM, then a Bayesian word bigram by blocked Gibbs sampling."""
+    """Penalised unigram EM, then a Bayesian word model by blocked Gibbs sampling."""
 
     name: str = "best"
     _target_: str = "kexue_cli.tasks.minent.best.Best"
+    members: int = 3
+    """Samplers whose exponents differ by 0.05; they vote together."""
+    dependence: str = "auto"
+    """Of a word on the one before: `bigram`, `none`, or `auto`, by description length."""
     sweeps: int = 60
     average: int = 40
     """The cuts that most of so many last sweeps have are the result."""
-    penalty: float = 0.2
-    """Share of the length penalty that stays in the bigram model."""
+    penalty: float = 0.3
+    """Share of the length penalty that stays in the Bayesian model."""
     discount: float = 0.9
     strength: float = 30.0
     word_discount: float = 0.5
@@ -157,5 +163,10 @@ def check(cfg: Any) -> None:
         value = model.get(key)
         if value is not None and not low <= value <= high:
             raise ConfigError(f"model.{key}", f"expected {low:g} to {high:g}, found {value:g}")
+    if model.get("dependence", "auto") not in DEPENDENCES:
+        raise ConfigError(
+            "model.dependence",
+            f"expected one of {', '.join(DEPENDENCES)}, found {model.dependence!r}",
+        )
     if model.get("average", 0) > model.get("sweeps", 0):
         raise ConfigError("model.average", f"expected at most model.sweeps = {model.sweeps}")

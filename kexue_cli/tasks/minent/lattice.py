@@ -195,3 +195,31 @@ def best_segmentation(ids: Any, starts: Any, scores: Any) -> Any:
             ends[begin + j - 1] = True
             j -= last[j]
     return ends
+
+
+@numba.njit(cache=True, nogil=True)
+def consensus(votes: Any, starts: Any, samples: int, max_length: int) -> Any:
+    """Word ends (characters,) that most of `samples` segmentations have: votes (characters,).
+
+    The cuts agree with as many samples as words of at most `max_length` characters allow; where no
+    word would be longer, a cut is made where more than half of the samples have one.
+    """
+    longest = 0
+    for p in range(starts.size - 1):
+        longest = max(longest, starts[p + 1] - starts[p])
+    best = np.zeros(longest + 1, np.int64)
+    last = np.empty(longest + 1, np.int32)
+    ends = np.zeros(votes.size, np.bool_)
+    for p in range(starts.size - 1):
+        begin, size = starts[p], starts[p + 1] - starts[p]
+        for j in range(1, size + 1):
+            last[j] = 1
+            for length in range(2, min(max_length, j) + 1):
+                if best[j - length] >= best[j - last[j]]:
+                    last[j] = length
+            best[j] = best[j - last[j]] + 2 * votes[begin + j - 1] - samples
+        j = size
+        while j > 0:
+            ends[begin + j - 1] = True
+            j -= last[j]
+    return ends

@@ -1,4 +1,4 @@
-"""The Bayesian bigram: counts, probabilities and sampling against plain Python."""
+"""The Bayesian word model: counts, probabilities and sampling against plain Python."""
 
 import itertools
 import math
@@ -7,20 +7,16 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from kexue_cli.tasks.minent import word_viterbi
 from kexue_cli.tasks.minent.best import one_sweep
-from kexue_cli.tasks.minent.bigram import (
-    Settings,
-    best_cut,
-    count_bigrams,
-    empty_bigrams,
-    sample_sweep,
-)
+from kexue_cli.tasks.minent.bigram import Settings, count_bigrams, empty_bigrams, sample_sweep
 from kexue_cli.tasks.minent.bigram_lexicon import learn_lexicon, spelled_along, word_spelling
 from kexue_cli.tasks.minent.lattice import build_lattice
 from kexue_cli.tasks.minent.spelling import learn_spelling, own_lengths
 
 LINES = ["abcab", "cababc", "abdab", "cab", "bcabdd"]
-SETTINGS = Settings(0.6, 1.5, 0.3, 2.0, np.exp(-0.1 * np.arange(4.0)))
+SETTINGS = Settings(0.6, 1.5, 0.3, 2.0, np.exp(-0.1 * np.arange(4.0)), True)
+INDEPENDENT = SETTINGS._replace(dependent=False)
 
 
 def lattice_and_ends(seed=0, lines=LINES, max_length=3):
@@ -52,23 +48,30 @@ def words_by_line(lines, ends):
 
 
 class PlainModel:
-    """The same model with dictionaries; words seen once as substrings are new each time."""
+    """The same model with dictionaries; words seen once as substrings are new each time.
 
-    def __init__(self, lattice, lines, ends, spelling):
-        self.candidates = {lattice.spell(i) for i in range(len(lattice.lengths))}
-        self.lattice, self.spelling = lattice, spelling
+    Those of a learned lexicon (`known`) all have a name.
+    """
+
+    def __init__(self, lattice, lines, ends, spelling, settings=SETTINGS, known=None):
+        candidates = {lattice.spell(i) for i in range(len(lattice.lengths))} | (known or set())
+        self.lattice, self.spelling, self.settings = lattice, spelling, settings
         pairs: Counter = Counter()
         for words in words_by_line(lines, ends):
-            named = ["|", *(w if w in self.candidates else object() for w in words), "|"]
-            pairs.update(itertools.pairwise(named))
-        self.pairs = pairs
+            named = [w if w in candidates else object() for w in words]
+            if settings.dependent:
+                pairs.update(itertools.pairwise(["|", *named, "|"]))
+            else:
+                pairs.update((i, w) for i, w in enumerate(named, len(pairs)))
+        self.pairs = pairs if settings.dependent else {}
         self.tokens: defaultdict = defaultdict(int)
         self.after: defaultdict = defaultdict(int)
         self.before: defaultdict = defaultdict(int)
         for (v, w), n in pairs.items():
-            self.tokens[v] += n
-            self.after[v] += 1
             self.before[w] += 1
+            if settings.dependent:
+                self.tokens[v] += n
+                self.after[v] += 1
 
     def spell(self, word):
         symbols = np.array([list(map(chr, self.lattice.alphabet)).index(c) for c in word])
@@ -82,6 +85,8 @@ class PlainModel:
         spread = total + SETTINGS.word_strength
         back = (SETTINGS.word_discount * types + SETTINGS.word_strength) / spread
         base = 0.0 if w == "|" else self.spell(w)
+        if w == "|" and not self.settings.dependent:
+            return 1.0  # every segmentation has one end
         return max(self.before.get(w, 0) - SETTINGS.word_discount, 0) / spread + back * base
 
     def probability(self, v, w):
@@ -109,9 +114,9 @@ def all_segmentations(line, max_length=3):
             yield words
 
 
-def prepared(ends, lattice):
+def prepared(ends, lattice, settings=SETTINGS):
     bigrams = empty_bigrams(len(lattice.lengths), 100)
-    count_bigrams(lattice.ids, lattice.starts, ends, bigrams)
+    count_bigrams(lattice.ids, lattice.starts, ends, bigrams, settings.dependent)
     spelling = word_spelling(lattice, ends, 3)
     return bigrams, spelling, spelled_along(spelling, lattice.symbols)
 
@@ -128,34 +133,63 @@ def test_counts_equal_a_dictionary():
         assert bigrams.before[i] == plain.before.get(word, 0)
 
 
+def test_counts_of_independent_words_are_their_tokens():
+    lattice, ends = lattice_and_ends()
+    bigrams, spelling, _ = prepared(ends, lattice, INDEPENDENT)
+    plain = PlainModel(lattice, LINES, ends, spelling, INDEPENDENT)
+    assert bigrams.totals.tolist() == [sum(plain.before.values()), len(plain.before)]
+    for i in range(len(lattice.lengths)):
+        assert bigrams.before[i] == plain.before.get(lattice.spell(i), 0)
+    assert not bigrams.tokens.any()
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, INDEPENDENT], ids=["bigram", "independent"])
 @pytest.mark.parametrize("seed", range(5))
-def test_viterbi_finds_the_heaviest_segmentation(seed):
+def test_viterbi_finds_the_heaviest_segmentation(seed, settings):
     lattice, ends = lattice_and_ends(seed)
-    bigrams, spelling, spelled = prepared(ends, lattice)
-    plain = PlainModel(lattice, LINES, ends, spelling)
-    found = best_cut(lattice.ids, lattice.starts, bigrams, spelled, SETTINGS)
-    for line, words in zip(LINES, words_by_line(LINES, found), strict=True):
+    model = learn_lexicon(lattice, ends, settings)
+    plain = PlainModel(lattice, LINES, ends, model.spelling, settings, known=set(model.words.words))
+    for line in [*LINES, "ddddd", "bac"]:
+        text = np.array([ord(c) for c in line], np.uint32)
+        found = words_by_line([line], model.cut(text, np.array([0, len(line)])))[0]
         heaviest = max(map(plain.weight, all_segmentations(line)))
-        assert plain.weight(words) == pytest.approx(heaviest)
+        assert plain.weight(found) == pytest.approx(heaviest)
 
 
-def test_samples_follow_the_posterior_of_a_line_given_the_others():
+def test_a_piece_longer_than_a_window_is_cut_as_one(monkeypatch):
+    lattice, ends = lattice_and_ends(4, LINES * 20)
+    model = learn_lexicon(lattice, ends, SETTINGS)
+    rng = np.random.default_rng(0)
+    text = np.frombuffer("".join(rng.choice(LINES, 8000)).encode("utf-32-le"), "<u4")
+    assert len(text) > 2 * word_viterbi.WINDOW
+    whole = np.array([0, len(text)])
+    cut = model.cut(text, whole)
+    part = word_viterbi.WINDOW - word_viterbi.SAFE_TAIL - 100
+    first = model.cut(text[: word_viterbi.WINDOW - 50], np.array([0, word_viterbi.WINDOW - 50]))
+    np.testing.assert_array_equal(cut[:part], first[:part])
+    assert cut[-1]
+    assert max(np.diff(np.flatnonzero(cut))) <= 3
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, INDEPENDENT], ids=["bigram", "independent"])
+def test_samples_follow_the_posterior_of_a_line_given_the_others(settings):
     lattice, ends = lattice_and_ends(3)
-    _, spelling, spelled = prepared(ends, lattice)
+    _, spelling, spelled = prepared(ends, lattice, settings)
     others = ends.copy()
     target = LINES[1]
     begin, end = (int(x) for x in lattice.starts[1:3])
     rest = LINES[:1] + LINES[2:]
-    plain = PlainModel(lattice, rest, np.delete(ends, np.arange(begin, end)), spelling)
+    plain = PlainModel(lattice, rest, np.delete(ends, np.arange(begin, end)), spelling, settings)
     weights = {" ".join(w): plain.weight(w) for w in all_segmentations(target)}
     total = sum(weights.values())
     seen: Counter = Counter()
-    draws = 6000
+    draws = 3000
     for seed in range(draws):
         now = others.copy()
-        bigrams, _, _ = prepared(now, lattice)
+        bigrams = empty_bigrams(len(lattice.lengths), 100)
+        count_bigrams(lattice.ids, lattice.starts, now, bigrams, settings.dependent)
         log_weight = sample_sweep(
-            np.array([1]), lattice.ids, lattice.starts, now, bigrams, spelled, SETTINGS, seed
+            np.array([1]), lattice.ids, lattice.starts, now, bigrams, spelled, settings, seed
         )
         seen[" ".join(words_by_line([target], now[begin:end])[0])] += 1
     for words, weight in weights.items():
@@ -170,7 +204,7 @@ def test_a_sweep_keeps_the_counts_true():
     order = np.arange(len(LINES))
     sample_sweep(order, lattice.ids, lattice.starts, ends, bigrams, spelled, SETTINGS, 7)
     fresh = empty_bigrams(len(lattice.lengths), 100)
-    count_bigrams(lattice.ids, lattice.starts, ends, fresh)
+    count_bigrams(lattice.ids, lattice.starts, ends, fresh, True)
     for name in ("tokens", "after", "before", "totals"):
         np.testing.assert_array_equal(getattr(bigrams, name), getattr(fresh, name), err_msg=name)
 

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kexue_cli.tasks.minent.lattice import best_segmentation, build_lattice, expected_counts
+from kexue_cli.tasks.minent.lattice import (
+    best_segmentation,
+    build_lattice,
+    consensus,
+    expected_counts,
+)
 
 PIECES = st.lists(st.text("abc", min_size=1, max_size=7), min_size=1, max_size=4)
 
@@ -76,3 +81,25 @@ def test_a_piece_of_many_characters_does_not_underflow():
     log_total = expected_counts(lattice.ids, lattice.starts, weights, found)
     assert -40_000 * 70 < log_total < -10_000 * 60
     assert (found * lattice.lengths).sum() == pytest.approx(40_000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_consensus_agrees_with_most_samples_within_the_longest_word(seed):
+    rng = np.random.default_rng(seed)
+    starts, samples, longest = np.array([0, 7, 8, 14]), 9, 3
+    votes = rng.integers(0, samples + 1, 14).astype(np.int32)
+    votes[starts[1:] - 1] = samples
+
+    def agreement(ends):
+        return int(np.where(ends, votes, samples - votes).sum())
+
+    def allowed(ends):
+        lengths = np.diff(np.flatnonzero(np.append(True, ends)))
+        return ends[starts[1:] - 1].all() and lengths.max() <= longest
+
+    every = (np.array(ends) for ends in itertools.product([False, True], repeat=14))
+    best = max(agreement(ends) for ends in every if allowed(ends))
+    found = consensus(votes, starts, samples, longest)
+    assert allowed(found)
+    assert agreement(found) == best
+    np.testing.assert_array_equal(consensus(votes, starts, samples, 14), 2 * votes > samples)

@@ -13,6 +13,8 @@ from kexue_cli.config import build
 from kexue_cli.run import checkpoint
 from kexue_cli.tasks.minent import best, config
 from kexue_cli.tasks.minent.data import open_corpus
+from kexue_cli.tasks.minent.lattice import build_lattice
+from kexue_cli.tasks.minent.unigram_mdl import try_exponent
 
 WORDS = ["the", "cat", "dog", "sat", "mat", "on", "a", "ran", "big", "red"]
 
@@ -131,7 +133,7 @@ def test_bad_input_is_named_and_leaves_no_result(kexue_run, tmp_path, content, o
     assert not list(tmp_path.glob("out/**/segmented.txt"))
 
 
-@pytest.mark.parametrize("content", ["a\n", "a" * 500 + "\n", "one line\n", "ab\n" * 3])
+@pytest.mark.parametrize("content", ["a\n", "a" * 5000 + "\n", "one line\n", "ab\n" * 3])
 @pytest.mark.parametrize("model", ["best", "unigram_mdl"])
 def test_tiny_and_degenerate_text_is_no_error(run_method, content, model):
     ends = run_method[0](model, content)
@@ -161,24 +163,55 @@ def run_method(make_context, tmp_path):
     return fit, contexts
 
 
-def test_sampling_resumed_half_way_ends_bit_for_bit_alike(run_method, prose, monkeypatch):
+@pytest.mark.parametrize(
+    ("dependence", "members", "stop_at", "sweep"),
+    [("bigram", 1, 4, 4), ("none", 3, 7, 3), ("auto", 3, 5, 0)],
+    ids=["bigram", "committee", "while deciding"],
+)
+def test_sampling_resumed_half_way_ends_bit_for_bit_alike(
+    run_method, prose, monkeypatch, dependence, members, stop_at, sweep
+):
     fit, contexts = run_method
     text = prose.read_text()
-    whole = fit("best", text, sweeps=8, average=6)
+    changes = {"sweeps": 8, "average": 6, "dependence": dependence, "members": members}
+    whole = fit("best", text, **changes)
     real, calls = best.one_sweep, []
 
     def stopping(*arguments):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == stop_at:
             contexts[-1].stop.request(2)
         return real(*arguments)
 
     monkeypatch.setattr(best, "one_sweep", stopping)
     with pytest.raises(Exception, match="stopped by signal"):
-        fit("best", text, sweeps=8, average=6)
+        fit("best", text, **changes)
     path = contexts[-1].directory.checkpoints / "last.pt"
     cfg = contexts[-1].cfg
     state = checkpoint.load(path, cfg.task.name, cfg.model.name)
-    assert int(state["fit"]["sweep"]) == 4
+    assert int(state["fit"]["sweep"]) == sweep
     monkeypatch.setattr(best, "one_sweep", real)
-    np.testing.assert_array_equal(fit("best", text, state, sweeps=8, average=6), whole)
+    np.testing.assert_array_equal(fit("best", text, state, **changes), whole)
+
+
+@pytest.mark.parametrize(("lengths", "dependent"), [((1.0, 2.0), False), ((2.0, 1.0), True)])
+def test_a_bigram_that_lengthens_the_description_is_given_up(
+    run_method, prose, monkeypatch, lengths, dependent
+):
+    fit, contexts = run_method
+    found = iter(lengths)
+    monkeypatch.setattr(best, "two_part_nats", lambda lattice, ends: next(found))
+    fit("best", prose.read_text(), sweeps=3, average=2)
+    cfg = contexts[-1].cfg
+    path = contexts[-1].directory.checkpoints / "last.pt"
+    state = checkpoint.load(path, cfg.task.name, cfg.model.name)
+    assert state["task"]["dependent"] is dependent
+    assert bool(len(state["task"]["pairs"])) is dependent
+
+
+def test_two_part_length_of_members_is_that_of_the_exponents_trials(prose):
+    corpus = open_corpus(config.TextData(path=str(prose), alphabet="any", spaces="strip"))
+    lattice = build_lattice(*corpus.read().segmentable(), 8, 2)
+    trial = try_exponent(lattice, 1.5, 3)
+    expected = trial.length.two_part_nats_per_character
+    assert best.two_part_nats(lattice, trial.ends) == pytest.approx(expected)
