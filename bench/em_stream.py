@@ -74,6 +74,7 @@ def main() -> None:
                     *(sys.executable, "-m", "kexue_cli", "task=em", "data=table"),
                     *(f"data.path={path}", f"run_dir={folder}/run_{rows}", "model.n_init=1"),
                     *(f"model.n_components={COMPONENTS}", "task.plots=false"),
+                    "task.max_predictions=0",
                     f"model.covariance={arguments.covariance}",
                     f"model.max_iter={arguments.iterations}",
                 ]
