@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from kexue_cli.tasks.dgcnn.records import Passage, Question
 from kexue_cli.tasks.dgcnn.training import make_stages
 from kexue_cli.train.loop import fit
 
-Found = list[tuple[Question, Answered]]
+Answer = tuple[Question, Answered]
+Found = list[Answer]
 Rows = NDArray[np.integer]
 
 CHUNK = 16  # questions answered together
@@ -135,7 +136,7 @@ class DgcnnTask(Task):
             worst = np.array(order[: report.MOST_QUESTIONS], np.int64)
             part = self._split(split)
             assert part is not None
-            shown = dict(zip(worst.tolist(), self._run(ctx, part, worst, heat=True), strict=True))
+            shown = dict(zip(worst.tolist(), self._run_here(ctx, part, worst), strict=True))
             found = [shown.get(i, pair) for i, pair in enumerate(found)]
             report.write(ctx, split, found, lambda given, known: scoring.one(given, known, scorer))
 
@@ -199,7 +200,7 @@ class DgcnnTask(Task):
         return None if self.sets is None else getattr(self.sets, name)
 
     def _has_answers(self, part: EncodedSet | None) -> bool:
-        return part is not None and any(part.record(i).answers for i in range(min(50, len(part))))
+        return part is not None and any(part.record(i).answers for i in range(len(part)))
 
     @property
     def _predicted(self) -> str:
@@ -226,20 +227,21 @@ class DgcnnTask(Task):
             self.answered[split] = self._run(ctx, part, np.arange(len(part)))
         return self.answered.get(split, [])
 
-    def _run(self, ctx: Context, part: EncodedSet, rows: Rows, heat: bool = False) -> Found:
-        """Questions with their answers; each process computes its share."""
-        found: Found = []
-        own = rows[ctx.ranks.slice(len(rows))]
-        with ctx.console.progress(len(own), "answering", unit="questions") as meter:
-            for begin in range(0, len(own), CHUNK):
-                chunk = [int(i) for i in own[begin : begin + CHUNK]]
+    def _run(self, ctx: Context, part: EncodedSet, rows: Rows) -> Found:
+        """Questions with their answers, without heat; each process computes its share."""
+        own = self._run_here(ctx, part, rows[ctx.ranks.slice(len(rows))])
+        found = [(question, answered.without_heat()) for question, answered in own]
+        return [pair for share in ctx.ranks.gather_objects(found) for pair in share]
+
+    def _run_here(self, ctx: Context, part: EncodedSet, rows: Rows) -> Iterator[Answer]:
+        """Questions with their answers, all computed by this process."""
+        with ctx.console.progress(len(rows), "answering", unit="questions") as meter:
+            for begin in range(0, len(rows), CHUNK):
+                chunk = [int(i) for i in rows[begin : begin + CHUNK]]
                 records = [part.record(i) for i in chunk]
                 answers = self._answer(ctx, records, [part.question(i) for i in chunk])
-                if not heat:
-                    answers = [answered.without_heat() for answered in answers]
-                found += zip(records, answers, strict=True)
+                yield from zip(records, answers, strict=True)
                 meter.advance(len(chunk))
-        return [pair for share in ctx.ranks.gather_objects(found) for pair in share]
 
     def _answer(
         self,
