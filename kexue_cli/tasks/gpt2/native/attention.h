@@ -5,7 +5,7 @@
 
 namespace {
 
-constexpr int kQueries = 64;  // of a block
+constexpr int kQueries = 32;  // of a block
 
 // Where queries, keys and values of one head of one sequence lie: rows `step` floats apart, in one array.
 struct Head {
