@@ -1,10 +1,12 @@
 """The IWAE table's cells as one batched model against the same cells one after the other.
 
-    python bench/vae_cells.py [--seeds 3] [--threads 2] [--k 1 5 50]
+    python bench/vae_cells.py [--seeds 3] [--threads 2] [--k 1 5 50] [--precision bf16]
 
 Each side is timed in turns in this process: a training step of batch 20 of Burda et al.'s network
-with Adam. "Separate" is the same code with one cell per model, so the ratio is what batching alone
-gives. The floor is the arithmetic of the matrix products at the rate of one large product here.
+with Adam. The batched model runs on the compiled kernels in the precision asked for; "separate" is
+one cell per model, once by the same kernels (the ratio is what batching alone gives) and once by
+plain torch in float32 (what separate runs cost without any of this). The floor is the arithmetic
+of the matrix products at the rate of one large float32 product here.
 """
 
 from __future__ import annotations
@@ -30,22 +32,23 @@ DECODER = 50 * 200 + 200 * 200 + 200 * 784
 ENCODER = 784 * 200 + 200 * 200 + 2 * 200 * 50
 
 
-def network(cells: int) -> Vae:
+def network(cells: int, native: bool = True) -> Vae:
     """Burda et al.'s one-layer network, that many cells."""
     generators = [torch.Generator().manual_seed(cell) for cell in range(cells)]
     images = Images((28, 28), 256, 0, np.full(784, 0.13))
-    return iwae_mlp(images, generators, 1, 50, [200, 200], 0, 0, False).use_native()
+    return iwae_mlp(images, generators, 1, 50, [200, 200], 0, 0, False).use_native(native)
 
 
-def stepper(cells: int, k: int) -> Callable[[], None]:
+def stepper(cells: int, k: int, native: bool, bfloat16: bool) -> Callable[[], None]:
     """One training step of a model of that many cells, half VAE and half IWAE."""
-    model = network(cells)
+    model = network(cells, native)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-4, fused=True)
     x = (torch.rand(1, BATCH, 784) > 0.8).float()
     iwae = (torch.arange(cells) % 2 == 1).unsqueeze(1)
 
     def step() -> None:
-        loss = -vae_or_iwae(model(x, None, k), iwae).sum() / BATCH
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = -vae_or_iwae(model(x, None, k), iwae).sum() / BATCH
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -78,24 +81,33 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 50])
     parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rate = flop_rate()
+    cells, bfloat16 = 2 * given.seeds, given.precision == "bf16"
     for k in given.k:
-        cells = 2 * given.seeds
-        together, alone = stepper(cells, k), stepper(1, k)
-        for step in (together, alone):
-            step()
-        times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(given.turns):
-            times[0].append(seconds_of(together))
-            times[1].append(seconds_of(alone))
-        batched, single = (statistics.median(side) * 1e3 for side in times)
+        sides = {
+            "batched": stepper(cells, k, True, bfloat16),
+            "separate": stepper(1, k, True, bfloat16),
+            "separate, plain torch": stepper(1, k, False, False),
+        }
+        times: dict[str, list[float]] = {name: [] for name in sides}
+        for turn in range(given.turns + 2):
+            for name, step in sides.items():
+                duration = seconds_of(step) * 1e3 * (1 if name == "batched" else cells)
+                if turn >= 2:
+                    times[name].append(duration)
+        median = {name: statistics.median(values) for name, values in times.items()}
         floor = cells * 6 * BATCH * (k * DECODER + ENCODER) / rate * 1e3
+        against = ", ".join(
+            f"{name} {value:.2f} ms (ratio {value / median['batched']:.2f})"
+            for name, value in median.items()
+            if name != "batched"
+        )
         print(
-            f"k={k}, {cells} cells, {given.threads} thread(s): one batched step {batched:.2f} ms, "
-            f"{cells} separate {cells * single:.2f} ms, ratio {cells * single / batched:.2f}; "
-            f"floor of the arithmetic {floor:.2f} ms",
+            f"k={k}, {cells} cells, {given.threads} thread(s), {given.precision}: batched "
+            f"{median['batched']:.2f} ms, {against}; float32 floor {floor:.2f} ms",
             flush=True,
         )
 

@@ -1,8 +1,8 @@
 """Stacks of dense layers on the CPU, by the kernels in native/dense.cpp.
 
-The rows of a cell are cut into shares of fixed size that threads take one after the other; each
-share sums its own weight gradient and those are added in order, so results do not depend on the
-number of threads.
+The rows of a cell are cut into shares of fixed size; each share sums its own weight gradient and
+those are added in order, so results do not depend on the number of threads. The threads are
+OpenMP's, the same that torch uses: two pools would wait for each other's cores.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,30 +24,40 @@ from kexue_cli.native import build
 from kexue_cli.native.build import INT, POINTER, NotAvailable
 
 SOURCE = Path(__file__).parent / "native" / "dense.cpp"
+ACTIVATIONS = ("linear", "relu", "tanh")
+
+
+class Call(ctypes.Structure):
+    """Arrays of all cells, as dense.cpp has them."""
+
+    _fields_: ClassVar = [
+        ("cells", INT),
+        ("rows", INT),
+        ("threads", INT),
+        ("input", POINTER),
+        ("shared_input", ctypes.c_bool),
+        ("x", POINTER),
+        ("shared_x", ctypes.c_bool),
+        ("images", INT),
+        ("k", INT),
+    ]
+
+
 SIGNATURES: build.Signatures = {
     "dense_has_bfloat16": ((), INT),
     "dense_plan": ((INT, INT, POINTER, INT, INT, INT), POINTER),
     "dense_free": ((POINTER,), None),
     "dense_packed_bytes": ((POINTER,), ctypes.c_int64),
     "dense_record_bytes": ((POINTER, INT), ctypes.c_int64),
-    "dense_pack": ((POINTER, POINTER, INT, POINTER), None),
-    "dense_forward": (
-        (POINTER, POINTER, POINTER, INT, POINTER, INT, INT, POINTER, POINTER),
-        None,
-    ),
-    "dense_backward": (
-        (POINTER, POINTER, POINTER, INT, POINTER, POINTER, POINTER, POINTER),
-        None,
-    ),
+    "dense_forward": ((POINTER, POINTER, POINTER, INT, POINTER, POINTER, POINTER), None),
+    "dense_backward": ((POINTER,) * 8, None),
 }
-ACTIVATIONS = ("linear", "relu", "tanh")
-SHARE = 480  # rows of one piece of work: a multiple of the 120 that pass all layers at once
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
     """The compiled kernels; NotAvailable says why they cannot be had."""
-    return build.load(SOURCE, SIGNATURES)
+    return build.load(SOURCE, SIGNATURES, "-fopenmp")
 
 
 def obstacle() -> str | None:
@@ -121,11 +131,15 @@ def plan(
     return _plan(bfloat16, sizes, ACTIVATIONS.index(activation), ACTIVATIONS.index(last), bernoulli)
 
 
+@dataclass
 class Run:
     """One forward pass; packed weights and records are what `backward` needs."""
 
-    def __init__(self, packed: Tensor, records: list[Tensor | None], result: Tensor) -> None:
-        self.packed, self.records, self.result = packed, records, result
+    call: Call
+    kept: tuple[Tensor, Tensor | None]  # what `call` points to
+    packed: Tensor
+    records: Tensor | None
+    result: Tensor
 
 
 class Plan:
@@ -152,69 +166,56 @@ class Plan:
         or "weights and input".
         """
         cells, n = parameters[0].shape[0], rows.shape[1]
-        kept = [parameter.contiguous() for parameter in parameters]
-        packed = torch.empty(cells, self.packed_bytes, dtype=torch.uint8)
+        parameters = [parameter.contiguous() for parameter in parameters]
+        images = 0 if x is None else x.shape[1]
+        call = Call(
+            cells,
+            n,
+            torch.get_num_threads(),
+            rows.data_ptr(),
+            rows.shape[0] < cells,
+            None if x is None else x.data_ptr(),
+            x is not None and x.shape[0] < cells,
+            images,
+            k,
+        )
+        packed = torch.empty(cells * self.packed_bytes, dtype=torch.uint8)
         result = torch.empty(cells, n) if self.bernoulli else torch.empty(cells, n, self.sizes[-1])
-        pieces = _pieces(n)
-        backwards = {"weights and input": 0, "weights": 1, "nothing": len(parameters)}[keep]
-        records: list[Tensor | None] = [None] * (cells * len(pieces))
-
-        def pack(cell: int) -> None:
-            pointers = _pointers(kept, cell)
-            self._library.dense_pack(self.handle, pointers, backwards, packed[cell].data_ptr())
-
-        def forward(piece: int) -> None:
-            cell, (begin, end) = piece // len(pieces), pieces[piece % len(pieces)]
-            record = None
-            if keep != "nothing":
-                size = self._library.dense_record_bytes(self.handle, end - begin)
-                record = records[piece] = torch.empty(size, dtype=torch.uint8)
-            self._library.dense_forward(
-                self.handle,
-                packed[cell].data_ptr(),
-                _of_cell(rows, cell)[begin].data_ptr(),
-                end - begin,
-                None if x is None else _of_cell(x, cell).data_ptr(),
-                begin,
-                k,
-                None if record is None else record.data_ptr(),
-                result[cell, begin].data_ptr(),
-            )
-
-        _share_out(pack, cells)
-        _share_out(forward, cells * len(pieces))
-        return Run(packed, records, result)
+        records = None
+        if keep != "nothing":
+            size = cells * self._library.dense_record_bytes(self.handle, n)
+            records = torch.empty(size, dtype=torch.uint8)
+        self._library.dense_forward(
+            self.handle,
+            ctypes.byref(call),
+            _pointers(parameters),
+            {"weights and input": 0, "weights": 1, "nothing": len(parameters)}[keep],
+            packed.data_ptr(),
+            None if records is None else records.data_ptr(),
+            result.data_ptr(),
+        )
+        return Run(call, (rows, x), packed, records, result)
 
     def backward(self, done: Run, to_result: Tensor, to_rows: Tensor | None) -> list[Tensor]:
         """Gradients of the parameters; `to_rows` (cells, n, inputs) is filled where it is given."""
-        cells, n = to_result.shape[:2]
-        pieces = _pieces(n)
-        shapes = [
-            shape for i, o in pairwise(self.sizes) for shape in ((cells, i, o), (cells, 1, o))
+        assert done.records is not None
+        cells = to_result.shape[0]
+        gradients = [
+            torch.zeros(shape)
+            for inputs, outputs in pairwise(self.sizes)
+            for shape in ((cells, inputs, outputs), (cells, 1, outputs))
         ]
-        sums = [[torch.zeros(shape) for shape in shapes] for _ in pieces]
-
-        def backward(piece: int) -> None:
-            cell, share = piece // len(pieces), piece % len(pieces)
-            begin, end = pieces[share]
-            record = done.records[piece]
-            assert record is not None
-            self._library.dense_backward(
-                self.handle,
-                done.packed[cell].data_ptr(),
-                record.data_ptr(),
-                end - begin,
-                done.result[cell, begin].data_ptr(),
-                to_result[cell, begin].data_ptr(),
-                _pointers(sums[share], cell),
-                None if to_rows is None else to_rows[cell, begin].data_ptr(),
-            )
-
-        _share_out(backward, cells * len(pieces))
-        for share in sums[1:]:
-            for total, part in zip(sums[0], share, strict=True):
-                total += part
-        return sums[0]
+        self._library.dense_backward(
+            self.handle,
+            ctypes.byref(done.call),
+            done.packed.data_ptr(),
+            done.records.data_ptr(),
+            done.result.data_ptr(),
+            to_result.data_ptr(),
+            _pointers(gradients),
+            None if to_rows is None else to_rows.data_ptr(),
+        )
+        return gradients
 
 
 @functools.lru_cache(maxsize=32)
@@ -246,30 +247,5 @@ class _Stack(torch.autograd.Function):
         return None, to_rows, None, None, *gradients
 
 
-def _of_cell(tensor: Tensor, cell: int) -> Tensor:
-    return tensor[cell if tensor.shape[0] > 1 else 0]
-
-
-def _pieces(rows: int) -> list[tuple[int, int]]:
-    return [(begin, min(begin + SHARE, rows)) for begin in range(0, rows, SHARE)]
-
-
-def _pointers(tensors: Sequence[Tensor], cell: int) -> Any:
-    places = (tensor.data_ptr() + 4 * cell * tensor.stride(0) for tensor in tensors)
-    return (ctypes.c_void_p * len(tensors))(*places)
-
-
-def _share_out(work: Callable[[int], None], count: int) -> None:
-    """`work(i)` for i = 0 .. count - 1, by as many threads as torch uses."""
-    threads = torch.get_num_threads()
-    if threads == 1 or count == 1:
-        for i in range(count):
-            work(i)
-        return
-    for _ in _pool(threads).map(work, range(count)):
-        pass
-
-
-@functools.lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="vae-dense")
+def _pointers(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

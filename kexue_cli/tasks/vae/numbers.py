@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from kexue_cli.tasks.vae import evaluation
@@ -102,13 +100,3 @@ def flattened(rows: list[dict[str, Any]]) -> dict[str, float]:
         for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-
-
-def available_bytes(device: torch.device) -> int | None:
-    """Free memory of the device, None where it cannot be known."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None

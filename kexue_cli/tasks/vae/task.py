@@ -17,7 +17,7 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.common.images import ImageSet, load_images
-from kexue_cli.tasks.vae import dense, evaluation, numbers
+from kexue_cli.tasks.vae import dense, evaluation, memory, numbers
 from kexue_cli.tasks.vae.builders import Images
 from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
 from kexue_cli.tasks.vae.model import Vae
@@ -51,7 +51,8 @@ class VaeTask(Task):
             self.device,
         )
         groups = self._groups()
-        self.check_memory(groups)
+        pixels = int(np.prod(self.images.shape))
+        memory.check(groups, self.cfg.task.batch_size, pixels, self.images.classes, self.device)
         views = {group.protocol.view: self.view("train", group.protocol.view) for group in groups}
         labels = self.labels("train") if any(group.model.needs_labels for group in groups) else None
         self.bench = Workbench(groups, views, labels).to(self.device)
@@ -196,22 +197,6 @@ class VaeTask(Task):
             return importlib.import_module(f"kexue_cli.tasks.vae.studies.{self.cfg.task.study}")
         except ModuleNotFoundError as error:
             raise ConfigError("task.study", f"no study called {self.cfg.task.study!r}") from error
-
-    def check_memory(self, groups: list[Group]) -> None:
-        """Refuse k x batch that cannot fit, before anything runs."""
-        pixels = int(np.prod(self.images.shape))
-        rows = sum(g.recipe.samples * len(g.cells) for g in groups) * self.cfg.task.batch_size
-        needed = rows * pixels * 4 * 5  # float32: logits, probabilities, gradients, a temporary
-        free = numbers.available_bytes(self.device)
-        if free is not None and needed > free:
-            raise ConfigError(
-                "task.samples",
-                f"{rows} decoder rows per step (samples x batch x models) of {pixels} pixels need "
-                "about "
-                f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Split the batch: "
-                f"task.batch_size={max(1, self.cfg.task.batch_size * free // needed // 2)} and "
-                "optim.accumulate to match",
-            )
 
     # ---- training
 

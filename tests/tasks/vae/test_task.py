@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn import datasets as sklearn_datasets
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from kexue_cli.tasks.vae import memory
+from kexue_cli.tasks.vae.builders import Images, vae_conv, vae_mlp
+from tests.tasks.vae.runs import Finished, run
+
 SHORT = ("task=vae", "limit.steps=6", "limit.rows=60", "task.nll_samples=20", "task.bounds=[5]")
 
 
-def run_in(kexue_run: Run, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return kexue_run(*SHORT, f"run_dir={folder}", *words)
+def short(folder: Path, *words: str) -> Finished:
+    return run(folder, *SHORT, *words)
 
 
-def test_a_run_reports_named_numbers_a_submission_and_pictures(
-    kexue_run: Run, tmp_path: Path
-) -> None:
-    done = run_in(kexue_run, tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+def test_a_run_reports_named_numbers_a_submission_and_pictures(tmp_path: Path) -> None:
+    done = short(tmp_path / "run")
+    assert done.returncode == 0, done.printed
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     test = metrics["test"]
     assert {"nll_is20_dynamic", "neg_bound_k5_dynamic", "active_units", "kl_latent/1"} <= set(test)
@@ -41,11 +43,11 @@ def test_a_run_reports_named_numbers_a_submission_and_pictures(
     assert made == {"samples", "reconstructions", "latent_grid", "latent_scatter"}
 
 
-def test_generate_reads_a_run_and_writes_arrays(kexue_run: Run, tmp_path: Path) -> None:
-    assert run_in(kexue_run, tmp_path / "run", "model=cvae").returncode == 0
+def test_generate_reads_a_run_and_writes_arrays(tmp_path: Path) -> None:
+    assert short(tmp_path / "run", "model=cvae").returncode == 0
     words = ("model=cvae", "mode=generate", f"checkpoint={tmp_path / 'run'}")
-    done = run_in(kexue_run, tmp_path / "pictures", *words)
-    assert done.returncode == 0, done.stderr
+    done = short(tmp_path / "pictures", *words)
+    assert done.returncode == 0, done.printed
     with np.load(tmp_path / "pictures/generated.npz") as arrays:
         assert arrays["latent_grid"].shape == (225, 8, 8)
         assert arrays["samples"].shape == (100, 8, 8)  # ten of each class
@@ -63,29 +65,29 @@ def test_generate_reads_a_run_and_writes_arrays(kexue_run: Run, tmp_path: Path) 
         ("model.likelihood=discretised_logistic", "task.kl_warmup_epochs=2", "task.free_bits=0.1"),
     ],
 )
-def test_every_model_runs(kexue_run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = run_in(kexue_run, tmp_path / "run", *words)
-    assert done.returncode == 0, done.stderr
+def test_every_model_runs(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = short(tmp_path / "run", *words)
+    assert done.returncode == 0, done.printed
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert np.isfinite(metrics["primary"]["value"])
 
 
-def test_gray_cross_entropy_is_never_called_a_likelihood(kexue_run: Run, tmp_path: Path) -> None:
-    done = run_in(kexue_run, tmp_path / "run", "task.pixels=gray")
-    assert "no log-likelihood" in done.stdout
+def test_gray_cross_entropy_is_never_called_a_likelihood(tmp_path: Path) -> None:
+    done = short(tmp_path / "run", "task.pixels=gray")
+    assert "no log-likelihood" in done.printed
     test = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
     assert "gray_bce_plus_kl" in test
     assert not [name for name in test if "nll" in name or "elbo" in name]
 
 
-def test_a_study_prints_and_writes_its_table(kexue_run: Run, tmp_path: Path) -> None:
+def test_a_study_prints_and_writes_its_table(tmp_path: Path) -> None:
     words = ("experiment=vae_beta", "data=digits", "limit.steps=5", "task.study_values=[0,1]")
-    done = kexue_run(*words, f"run_dir={tmp_path / 'run'}")
-    assert done.returncode == 0, done.stderr
+    done = run(tmp_path / "run", *words)
+    assert done.returncode == 0, done.printed
     with (tmp_path / "run/table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["beta"]) for row in rows] == [0.0, 1.0]
-    assert "beta on digits" in done.stdout
+    assert "beta on digits" in done.printed
 
 
 @pytest.mark.parametrize(
@@ -98,27 +100,56 @@ def test_a_study_prints_and_writes_its_table(kexue_run: Run, tmp_path: Path) -> 
         (("model=vae_conv", "model.filters=[8,8,8,8]"), "divisible"),
     ],
 )
-def test_bad_input_names_the_key(
-    kexue_run: Run, tmp_path: Path, words: tuple[str, ...], message: str
-) -> None:
-    done = run_in(kexue_run, tmp_path / "run", *words)
+def test_bad_input_names_the_key(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    done = short(tmp_path / "run", *words)
     assert done.returncode != 0
-    assert message in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert message in done.printed
+    assert "Traceback" not in done.printed
 
 
-def test_images_without_labels_are_refused_for_cvae(kexue_run: Run, tmp_path: Path) -> None:
+def test_images_without_labels_are_refused_for_cvae(tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", x=np.random.default_rng(0).integers(0, 256, (40, 8, 8)))
     words = ("model=cvae", "data=images", f"data.path={tmp_path / 'own.npz'}")
-    done = run_in(kexue_run, tmp_path / "run", *words)
+    done = short(tmp_path / "run", *words)
     assert done.returncode != 0
-    assert "no labels" in done.stdout + done.stderr
+    assert "no labels" in done.printed
 
 
-def test_a_sample_of_the_sorted_static_file_is_warned_of(
-    kexue_run: Run, tmp_path: Path, data_dir: Path
-) -> None:
+def test_a_sample_of_the_sorted_static_file_is_warned_of(tmp_path: Path, data_dir: Path) -> None:
     words = ("data=mnist_static", f"data.root={data_dir}/mnist_static")
-    done = run_in(kexue_run, tmp_path / "run", *words)
-    assert done.returncode == 0, done.stderr
-    assert "sorted by class" in done.stdout
+    done = short(tmp_path / "run", *words)
+    assert done.returncode == 0, done.printed
+    assert "sorted by class" in done.printed
+
+
+def test_a_submission_row_belongs_to_the_image_of_its_id(tmp_path: Path) -> None:
+    done = short(tmp_path / "run", "task.pixels=gray", "precision=fp32")
+    assert done.returncode == 0, done.printed
+    saved = torch.load(tmp_path / "run/checkpoints/best.pt", weights_only=True)["state"]
+    weights = {name: value[0].numpy() for name, value in saved["task"]["weights"].items()}
+    pictures = sklearn_datasets.load_digits().images.reshape(-1, 64) / 16
+    with (tmp_path / "run/submission.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    ids = [int(row["id"]) for row in rows]
+    assert len(set(ids)) == 60
+    hidden = pictures[ids] @ weights["0.encoder.layers.0.weight"]
+    hidden = np.maximum(hidden + weights["0.encoder.layers.0.bias"], 0)
+    means = hidden @ weights["0.latent.mean.weight"] + weights["0.latent.mean.bias"]
+    found = np.array([[float(row["z0"]), float(row["z1"])] for row in rows])
+    np.testing.assert_allclose(found, means, atol=1e-4)
+    assert np.abs(found - means[::-1]).max() > 1e-2  # the ids do matter
+
+
+@pytest.mark.parametrize("model", ["vae_mlp", "vae_conv"])
+def test_the_estimate_of_memory_is_what_autograd_keeps(model: str) -> None:
+    images = Images((8, 8), 17, 10, np.full(64, 0.3))
+    generators = [torch.Generator().manual_seed(0)]
+    options: dict[str, Any] = {"latent": 2, "likelihood": "bernoulli", "sigma": "fixed"}
+    more: dict[str, Any] = {"sigma_value": 1.0, "sigma_floor": 0.1}
+    if model == "vae_mlp":
+        made = vae_mlp(images, generators, hidden=[256], activation="relu", **options, **more)
+        per_row = 4 * (2 + 2 + 256 + 64)  # z, noise, hidden layer, sigmoid of the logits
+    else:
+        made = vae_conv(images, generators, filters=[4, 8], dense=5, **options, **more)
+        per_row = 4 * (2 + 2 + 2 * 2 * 8 + 8 * 4 * 4 + 4 * 8 * 8 + 64)  # and every feature map
+    assert memory.bytes_per_row(made, 64, 10) == pytest.approx(per_row, rel=0.75)

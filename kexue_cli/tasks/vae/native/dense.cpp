@@ -12,8 +12,6 @@
 
 namespace {
 
-constexpr int kBlock = 120;  // rows that pass all layers before the next ones: activations stay in the cache
-
 template <class E>
 E* scratch(int index, size_t count) {  // grows once, then is reused: no allocation in the steady state
   thread_local std::vector<char> buffers[6];
@@ -161,10 +159,11 @@ struct Pass {
 
   // ---- backward
 
-  // `factor` (rows x layer.out): gradient at the sums of the last layer, overwritten by those below
-  void backward(int rows, const std::vector<Element*>& records, Element* factor, float* const* gradients,
+  // `factor` (rows x layer.out): gradient at the sums of the last layer; it may lie in scratch 1
+  void backward(int rows, const std::vector<Element*>& records, const Element* factor, float* const* gradients,
                 float* to_input) const {
     Element* below = scratch<Element>(2, size_t(kBlock) * plan.widest);
+    Element* next = scratch<Element>(1, size_t(kBlock) * plan.widest);
     for (size_t l = plan.layers.size(); l-- > 0;) {
       const Layer& layer = plan.layers[l];
       add_weight_gradient<T>(gradients[2 * l], layer.in, layer.out, pairs<T>(records[l], rows, width_of(layer.in), 3),
@@ -177,7 +176,8 @@ struct Pass {
       };
       if (l > 0) {
         through(Chain<T>{below, records[l], width_of(layer.in), plan.activation});
-        std::swap(below, factor);
+        factor = below;
+        std::swap(below, next);
       } else if (to_input) {
         through(Output{to_input, layer.in, kLinear});
       }
@@ -208,40 +208,122 @@ struct Pass {
   }
 };
 
+// ---- all cells and all rows, by several threads --------------------------------------------------------------------
+
+constexpr int kShare = 4 * kBlock;  // rows of one piece of work
+
+struct Shares {  // fixed by the rows alone, so that the number of threads changes no bit
+  int rows, count;
+  explicit Shares(int rows) : rows(rows), count((rows + kShare - 1) / kShare) {}
+  int first(int share) const { return share * kShare; }
+  int size(int share) const { return std::min(kShare, rows - first(share)); }
+};
+
+struct Call {  // arrays of all cells; an input or images that all cells share are there once
+  int cells, rows, threads;
+  const float* input;
+  bool shared_input;
+  const float* x;
+  bool shared_x;
+  int images, k;
+};
+
 template <class T>
-void forward(const Plan& plan, const char* packed, const float* input, int rows, const float* x, int first_row, int k,
-             char* records, float* result) {
-  const Pass<T> pass{plan, packed};
-  const int outputs = plan.bernoulli ? 1 : plan.layers.back().out;
-  const size_t size = record_bytes(plan, kBlock);
-  char* own = records ? nullptr : scratch<char>(2, size);
-  for (int first = 0; first < rows; first += kBlock) {
-    const int count = std::min(kBlock, rows - first);
-    char* record = records ? records + first / kBlock * size : own;
-    pass.forward(input + size_t(first) * plan.layers[0].in, count, pass.places(record, kBlock), records != nullptr,
-                 {x, first_row + first, k}, result + size_t(first) * outputs);
+void pack_cells(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed,
+                char* packed) {
+#pragma omp parallel for num_threads(call.threads) if (call.threads > 1 && call.cells > 1)
+  for (int cell = 0; cell < call.cells; ++cell) {
+    std::vector<const float*> own;
+    for (size_t l = 0; l < plan.layers.size(); ++l) {
+      const Layer& layer = plan.layers[l];
+      own.push_back(parameters[2 * l] + size_t(cell) * layer.in * layer.out);
+      own.push_back(parameters[2 * l + 1] + size_t(cell) * layer.out);
+    }
+    pack<T>(plan, own.data(), first_transposed, packed + cell * plan.packed_bytes);
   }
 }
 
 template <class T>
-void backward(const Plan& plan, const char* packed, char* records, int rows, const float* result,
-              const float* to_result, float* const* gradients, float* to_input) {
+void forward(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed, char* packed,
+             char* records, float* result) {
+  pack_cells<T>(plan, call, parameters, first_transposed, packed);
+  const Shares shares(call.rows);
+  const int inputs = plan.layers[0].in, pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
+  const size_t record = record_bytes(plan, kBlock), cell_records = cell_record_bytes(plan, call.rows);
+#pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1)
+  for (int work = 0; work < call.cells * shares.count; ++work) {
+    const int cell = work / shares.count, begin = shares.first(work % shares.count);
+    const Pass<T> pass{plan, packed + cell * plan.packed_bytes};
+    const float* input = call.input + (call.shared_input ? 0 : size_t(cell) * call.rows * inputs);
+    const float* x = call.x ? call.x + (call.shared_x ? 0 : size_t(cell) * call.images * pixels) : nullptr;
+    char* own = records ? nullptr : scratch<char>(2, record);
+    for (int first = begin; first < begin + shares.size(work % shares.count); first += kBlock) {
+      char* place = records ? records + cell * cell_records + first / kBlock * record : own;
+      pass.forward(input + size_t(first) * inputs, std::min(kBlock, call.rows - first), pass.places(place, kBlock),
+                   records != nullptr, {x, first, call.k},
+                   result + (size_t(cell) * call.rows + first) * outputs);
+    }
+  }
+}
+
+template <class T>
+void backward_share(const Plan& plan, const Call& call, int cell, int begin, int end, const char* packed, char* records,
+                    const float* result, const float* to_result, float* const* gradients, float* to_input) {
   const Pass<T> pass{plan, packed};
   const Layer& last = plan.layers.back();
-  const size_t size = record_bytes(plan, kBlock);
-  for (int first = 0; first < rows; first += kBlock) {
-    const int count = std::min(kBlock, rows - first);
-    const auto places = pass.places(records + first / kBlock * size, kBlock);
+  const int inputs = plan.layers[0].in;
+  const size_t record = record_bytes(plan, kBlock);
+  for (int first = begin; first < end; first += kBlock) {
+    const int count = std::min(kBlock, call.rows - first);
+    const size_t row = size_t(cell) * call.rows + first;
+    const auto places = pass.places(records + first / kBlock * record, kBlock);
     auto* factor = places.back();
     if (plan.bernoulli) {
-      scale_rows<T>(factor, width_of(last.out), count, to_result + first);
+      scale_rows<T>(factor, width_of(last.out), count, to_result + row);
     } else {
-      const size_t at = size_t(first) * last.out;
       factor = scratch<typename T::Element>(1, size_t(kBlock) * plan.widest);
-      round_gradient<T>(to_result + at, result + at, plan.last_activation, last.out, count, factor);
+      round_gradient<T>(to_result + row * last.out, result + row * last.out, plan.last_activation, last.out, count,
+                        factor);
     }
-    pass.backward(count, places, factor, gradients, to_input ? to_input + size_t(first) * plan.layers[0].in : nullptr);
+    pass.backward(count, places, factor, gradients, to_input ? to_input + row * inputs : nullptr);
   }
+}
+
+template <class T>
+void backward(const Plan& plan, const Call& call, const char* packed, char* records, const float* result,
+              const float* to_result, float* const* gradients, float* to_input) {
+  const Shares shares(call.rows);
+  const size_t cell_records = cell_record_bytes(plan, call.rows), size = plan.gradient_floats;
+  thread_local std::vector<float> sums;  // of each share but the first, which sums in place
+  sums.assign(size * call.cells * (shares.count - 1), 0.f);
+  float* const own = sums.data();
+  const auto places = [&](int cell, int share) {
+    std::vector<float*> found;
+    float* at = own + size * (size_t(cell) * (shares.count - 1) + share - 1);
+    for (size_t l = 0; l < plan.layers.size(); ++l) {
+      const Layer& layer = plan.layers[l];
+      for (int part = 0; part < 2; ++part) {
+        const size_t floats = part ? layer.out : size_t(layer.in) * layer.out;
+        found.push_back(share ? at : gradients[2 * l + part] + cell * floats);
+        at += floats;
+      }
+    }
+    return found;
+  };
+#pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1)
+  for (int work = 0; work < call.cells * shares.count; ++work) {
+    const int cell = work / shares.count, share = work % shares.count, begin = shares.first(share);
+    backward_share<T>(plan, call, cell, begin, begin + shares.size(share), packed + cell * plan.packed_bytes,
+                      records + cell * cell_records, result, to_result, places(cell, share).data(), to_input);
+  }
+  for (int cell = 0; cell < call.cells; ++cell)
+    for (int share = 1; share < shares.count; ++share) {
+      const auto total = places(cell, 0), part = places(cell, share);
+      for (size_t i = 0; i < total.size(); ++i) {
+        const Layer& layer = plan.layers[i / 2];
+        add(total[i], part[i], i % 2 ? layer.out : size_t(layer.in) * layer.out);
+      }
+    }
 }
 
 }  // namespace
@@ -262,7 +344,7 @@ void* dense_plan(int bfloat16, int n_sizes, const int* sizes, int activation, in
 void dense_free(void* plan) { delete static_cast<Plan*>(plan); }
 int64_t dense_packed_bytes(const void* plan) { return static_cast<const Plan*>(plan)->packed_bytes; }
 int64_t dense_record_bytes(const void* plan, int rows) {
-  return record_bytes(*static_cast<const Plan*>(plan), kBlock) * ((rows + kBlock - 1) / kBlock);
+  return cell_record_bytes(*static_cast<const Plan*>(plan), rows);
 }
 
 #ifdef __AVX512BF16__
@@ -271,22 +353,18 @@ int64_t dense_record_bytes(const void* plan, int rows) {
 #define IN_FORMAT(call) call<Float32>
 #endif
 
-// layers from `first_transposed` on are packed for the backward pass too
-void dense_pack(const void* plan_, const float* const* parameters, int first_transposed, char* packed) {
+// layers from `first_transposed` on are packed for the backward pass too; records: null where there will be none
+void dense_forward(const void* plan_, const Call* call, const float* const* parameters, int first_transposed,
+                   char* packed, char* records, float* result) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
-  IN_FORMAT(pack)(plan, parameters, first_transposed, packed);
+  IN_FORMAT(forward)(plan, *call, parameters, first_transposed, packed, records, result);
 }
 
-void dense_forward(const void* plan_, const char* packed, const float* input, int rows, const float* x, int first_row,
-                   int k, char* records, float* result) {
-  const Plan& plan = *static_cast<const Plan*>(plan_);
-  IN_FORMAT(forward)(plan, packed, input, rows, x, first_row, k, records, result);
-}
-
-void dense_backward(const void* plan_, const char* packed, char* records, int rows, const float* result,
+// gradients (2 for each layer) are added to; to_input: overwritten, or null
+void dense_backward(const void* plan_, const Call* call, const char* packed, char* records, const float* result,
                     const float* to_result, float* const* gradients, float* to_input) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
-  IN_FORMAT(backward)(plan, packed, records, rows, result, to_result, gradients, to_input);
+  IN_FORMAT(backward)(plan, *call, packed, records, result, to_result, gradients, to_input);
 }
 
 }  // extern "C"

@@ -9,6 +9,7 @@
 
 namespace {
 
+constexpr int kBlock = 120;      // rows that pass all layers before the next ones: activations stay in the cache
 constexpr float kNever = -1e4f;  // bias of the padding behind the last pixel: its probability is 0, its logarithm 0
 
 struct Layer {
@@ -20,7 +21,7 @@ struct Plan {
   bool bfloat16, bernoulli;
   int activation, last_activation, widest;
   std::vector<Layer> layers;
-  size_t packed_bytes;
+  size_t packed_bytes, gradient_floats;
 };
 
 inline int width_of(int columns) { return (columns + kLanes - 1) / kLanes * kLanes; }  // elements of a stored row
@@ -39,7 +40,7 @@ size_t take(size_t& total, size_t bytes) {  // cache-line aligned
 }
 
 Plan make_plan(bool bfloat16, const std::vector<int>& sizes, int activation, int last_activation, bool bernoulli) {
-  Plan plan{bfloat16, bernoulli, activation, last_activation, 0, {}, 0};
+  Plan plan{bfloat16, bernoulli, activation, last_activation, 0, {}, 0, 0};
   const int pack = bfloat16 ? 2 : 1;
   const auto bytes = [&](int reduced, int kept) { return size_t((reduced + pack - 1) / pack) * width_of(kept) * 4; };
   for (size_t l = 0; l + 1 < sizes.size(); ++l) {
@@ -48,6 +49,7 @@ Plan make_plan(bool bfloat16, const std::vector<int>& sizes, int activation, int
     layer.transposed = take(plan.packed_bytes, bytes(layer.out, layer.in));
     layer.bias = take(plan.packed_bytes, width_of(layer.out) * sizeof(float));
     plan.layers.push_back(layer);
+    plan.gradient_floats += size_t(layer.in + 1) * layer.out;
   }
   for (int size : sizes) plan.widest = std::max(plan.widest, width_of(size));
   return plan;
@@ -58,6 +60,8 @@ size_t record_bytes(const Plan& plan, int rows) {  // the input of every layer, 
   for (const Layer& layer : plan.layers) elements += width_of(layer.in);
   return size_t(rows) * elements * (plan.bfloat16 ? 2 : 4);
 }
+
+size_t cell_record_bytes(const Plan& plan, int rows) { return record_bytes(plan, kBlock) * ((rows + kBlock - 1) / kBlock); }
 
 // ---- packing: [tile of 32 columns][unit][column][element of the unit], the last tile 32 or 16 columns wide
 
@@ -151,6 +155,10 @@ void add_column_sums(float* sums, const typename T::Element* rows, int count, in
     for (int row = 0; row < count; ++row) sum = _mm512_add_ps(sum, T::load(rows + size_t(row) * width + column));
     _mm512_mask_storeu_ps(sums + column, mask, sum);
   }
+}
+
+inline void add(float* total, const float* part, size_t count) {
+  for (size_t i = 0; i < count; ++i) total[i] += part[i];
 }
 
 // two bfloat16 rows side by side, element by element; an odd last row goes with zeros
