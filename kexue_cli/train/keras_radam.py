@@ -41,9 +41,9 @@ class KerasRAdam(torch.optim.Optimizer):
         if not parameters:
             return
         (beta1, beta2), t = group["betas"], group["steps"]
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if group["weight_decay"]:
-            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         means = [self._slot(p, "mean") for p in parameters]
         squares = [self._slot(p, "square") for p in parameters]
         torch._foreach_lerp_(means, gradients, 1 - beta1)
