@@ -28,7 +28,8 @@ def loss_curves(directory: RunDirectory, baselines: Sequence[float]) -> None:
             axes.plot(*zip(*points, strict=True), label=split, **style)
     for order, loss in enumerate(baselines, start=1):
         axes.axhline(loss, color="0.6", linewidth=0.8)
-        axes.annotate(f"{order}-gram", (0.995, loss), xycoords=("axes fraction", "data"),
+        place = 0.995 if order % 2 else 0.92  # long n-grams come close to each other
+        axes.annotate(f"{order}-gram", (place, loss), xycoords=("axes fraction", "data"),
                       ha="right", va="bottom", fontsize=7, color="0.4")  # fmt: skip
     axes.set(xlabel="step", ylabel="nats per token")
     axes.legend()
