@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kexue_cli.errors import ConfigError
+from kexue_cli.native.build import NotAvailable
 from kexue_cli.tasks.lamost import native_build
-from kexue_cli.tasks.lamost.native_build import NotAvailable
 
 CHUNK = 16  # spectra of one piece of work: small enough to share out, large enough to reuse weights
 LANES = 16

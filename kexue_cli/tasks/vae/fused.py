@@ -54,10 +54,13 @@ def densities(network: Network, x: Tensor, noise: Tensor) -> Densities:
 
 
 class _Fused(torch.autograd.Function):
+    """Encoder, draws and decoder as one node of the graph, so that nothing is kept twice."""
+
     @staticmethod
     def forward(
         ctx: Any, network: Network, bfloat16: bool, x: Tensor, noise: Tensor, *_: Tensor
     ) -> Densities:
+        """The three log densities (cells, batch, k), the draws and the posterior's moments."""
         ctx.set_materialize_grads(False)
         act = network.encoder_activation
         encoder = dense.plan(bfloat16, x.shape[-1], network.encoder, act, act, False)
@@ -92,6 +95,7 @@ class _Fused(torch.autograd.Function):
         to_mean: Tensor | None,
         to_log_var: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
+        """Gradients of every parameter; of x and of the noise there is none."""
         z, noise, sigma, hidden, raw = ctx.saved_tensors
         encoder, decoder = ctx.plans
         through = torch.zeros_like(z) if to_likelihood is None else torch.empty_like(z)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.common.keras_arrays import other_layout
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019, Logits
 from kexue_cli.tasks.dgcnn.focal_loss import focal_loss, focal_loss_sum
 from kexue_cli.tasks.dgcnn.keras_weights import (
     keras_parameters,
     load_keras_weights,
-    other_layout,
     save_keras_weights,
 )
 

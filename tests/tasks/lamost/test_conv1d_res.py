@@ -8,13 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.native.build import NotAvailable
+from kexue_cli.tasks.common.keras_arrays import other_layout
 from kexue_cli.tasks.lamost import native_build, native_trunk
 from kexue_cli.tasks.lamost.conv1d_res import Conv1dRes
 from kexue_cli.tasks.lamost.keras_weights import (
     keras_parameters,
     load_keras_weights,
     save_keras_weights,
-    to_keras_layout,
 )
 from kexue_cli.tasks.lamost.losses import soft_f1_loss
 
@@ -22,7 +23,7 @@ from kexue_cli.tasks.lamost.losses import soft_f1_loss
 def native_missing() -> bool:
     try:
         native_build.library()
-    except native_build.NotAvailable:
+    except NotAvailable:
         return True
     return False
 
@@ -145,7 +146,7 @@ def test_losses_and_all_gradients_equal_keras(
     assert parameters.keys() == set(gradients.files)
     for key, parameter in parameters.items():
         assert parameter.grad is not None
-        off = np.abs(to_keras_layout(parameter.grad.numpy()) - gradients[key]).max()
+        off = np.abs(other_layout(key, parameter.grad.numpy()) - gradients[key]).max()
         assert off <= tolerance * np.abs(gradients[key]).max(), key
 
 
@@ -297,7 +298,7 @@ def test_a_nan_in_the_flux_is_not_hidden() -> None:
 
 def test_auto_says_why_it_fell_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise native_build.NotAvailable("no C++ compiler (g++ or clang++) was found")
+        raise NotAvailable("no C++ compiler (g++ or clang++) was found")
 
     monkeypatch.setattr(native_trunk.native_build, "library", missing)
     engine = Conv1dRes(2600, 4).engine
@@ -328,7 +329,7 @@ def test_a_compiler_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("CXX", "false")
     native_build.library.cache_clear()
     try:
-        with pytest.raises(native_build.NotAvailable, match="false failed"):
+        with pytest.raises(NotAvailable, match="false failed"):
             native_build.library()
         assert not list((tmp_path / "native").iterdir())
     finally:

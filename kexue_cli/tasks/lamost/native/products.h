@@ -1,62 +1,16 @@
-// Number formats, and the two matrix products that everything is made of: a convolution straight from the rows of its
-// input, and the gradient of its weights. Both keep a tile of the result in registers.
+// The two matrix products that everything is made of: a convolution straight from the rows of its input, and the
+// gradient of its weights. Both keep a tile of the result in registers.
 #pragma once
 
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <utility>
+
+#include "../../../native/formats.h"
 
 namespace {
 
-constexpr int kLanes = 16;      // float32 numbers in a register
 constexpr int kPositions = 12;  // wavelengths in a register tile
 constexpr int kRows = 8;        // input channels in a register tile of the weight gradient
 constexpr int kTaps = 3;
-
-struct Float32 {
-  using Element = float;
-  static constexpr int kPack = 1;  // elements in a 32-bit unit
-  static __m512 load(const float* p) { return _mm512_loadu_ps(p); }
-  static void store(float* p, __m512 value) { _mm512_storeu_ps(p, value); }
-  static float round(float value) { return value; }
-  static float widen(float value) { return value; }
-  static __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
-  }
-};
-
-#ifdef __AVX512BF16__
-struct BFloat16 {
-  using Element = uint16_t;
-  static constexpr int kPack = 2;
-  static __m512 load(const uint16_t* p) {
-    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-  }
-  static void store(uint16_t* p, __m512 value) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(value));
-  }
-  static uint16_t round(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (bits >> 16) | 0x40;  // NaN stays NaN
-    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;                // to nearest, ties to even
-  }
-  static float widen(uint16_t value) {
-    const uint32_t bits = uint32_t(value) << 16;
-    float wide;
-    std::memcpy(&wide, &bits, 4);
-    return wide;
-  }
-  static __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-  }
-};
-#endif
 
 // ---- the two register-tiled products -------------------------------------------------------------------------
 
