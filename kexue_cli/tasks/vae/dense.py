@@ -115,7 +115,7 @@ def _apply(
         if torch.is_grad_enabled() and wanted:
             result: Tensor = _Stack.apply(chosen, rows, x, k, *parameters)
             return result
-        return chosen.run(rows, x, k, parameters, keep="nothing").result
+        return chosen.run(rows, x, k, parameters, keep="nothing")[0]
 
 
 def plan(
@@ -133,13 +133,15 @@ def plan(
 
 @dataclass
 class Run:
-    """One forward pass; packed weights and records are what `backward` needs."""
+    """What `backward` needs of a forward pass.
+
+    Nothing that the graph gave out may be in here: it would own the node that owns this, and
+    neither would ever be freed.
+    """
 
     call: Call
-    kept: tuple[Tensor, Tensor | None]  # what `call` points to
     packed: Tensor
-    records: Tensor | None
-    result: Tensor
+    records: Tensor
 
 
 class Plan:
@@ -159,8 +161,8 @@ class Plan:
 
     def run(
         self, rows: Tensor, x: Tensor | None, k: int, parameters: Sequence[Tensor], keep: str
-    ) -> Run:
-        """Rows (cells or 1, n, inputs) through the stack of every cell.
+    ) -> tuple[Tensor, Run | None]:
+        """Rows (cells or 1, n, inputs) through the stack of every cell: the result, float32.
 
         `keep` is what `backward` will be asked for: "nothing" (it will not be called), "weights",
         or "weights and input".
@@ -194,11 +196,13 @@ class Plan:
             None if records is None else records.data_ptr(),
             result.data_ptr(),
         )
-        return Run(call, (rows, x), packed, records, result)
+        call.input = call.x = None  # not needed again
+        return result, None if records is None else Run(call, packed, records)
 
-    def backward(self, done: Run, to_result: Tensor, to_rows: Tensor | None) -> list[Tensor]:
+    def backward(
+        self, done: Run, result: Tensor, to_result: Tensor, to_rows: Tensor | None
+    ) -> list[Tensor]:
         """Gradients of the parameters; `to_rows` (cells, n, inputs) is filled where it is given."""
-        assert done.records is not None
         cells = to_result.shape[0]
         gradients = [
             torch.zeros(shape)
@@ -210,7 +214,7 @@ class Plan:
             ctypes.byref(done.call),
             done.packed.data_ptr(),
             done.records.data_ptr(),
-            done.result.data_ptr(),
+            result.data_ptr(),
             to_result.data_ptr(),
             _pointers(gradients),
             None if to_rows is None else to_rows.data_ptr(),
@@ -231,9 +235,10 @@ class _Stack(torch.autograd.Function):
         ctx: Any, plan: Plan, rows: Tensor, x: Tensor | None, k: int, *parameters: Tensor
     ) -> Tensor:
         keep = "weights and input" if ctx.needs_input_grad[1] else "weights"
-        done = plan.run(rows, x, k, parameters, keep)
-        ctx.plan, ctx.done, ctx.inputs = plan, done, rows.shape
-        return done.result
+        result, ctx.done = plan.run(rows, x, k, parameters, keep)
+        ctx.plan, ctx.inputs = plan, rows.shape
+        ctx.save_for_backward(result)
+        return result
 
     @staticmethod
     @once_differentiable
@@ -241,7 +246,8 @@ class _Stack(torch.autograd.Function):
         to_rows = None
         if ctx.needs_input_grad[1]:
             to_rows = torch.empty(to_result.shape[0], *ctx.inputs[1:])
-        gradients = ctx.plan.backward(ctx.done, to_result.contiguous(), to_rows)
+        (result,) = ctx.saved_tensors
+        gradients = ctx.plan.backward(ctx.done, result, to_result.contiguous(), to_rows)
         if to_rows is not None and ctx.inputs[0] != to_rows.shape[0]:
             to_rows = to_rows.sum(0, keepdim=True)
         return None, to_rows, None, None, *gradients

@@ -64,8 +64,7 @@ class _Fused(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         act = network.encoder_activation
         encoder = dense.plan(bfloat16, x.shape[-1], network.encoder, act, act, False)
-        ctx.encoded = encoder.run(x, None, 1, network.encoder, keep="weights")
-        hidden = ctx.encoded.result
+        hidden, ctx.encoded = encoder.run(x, None, 1, network.encoder, keep="weights")
         mean_weight, mean_bias, var_weight, var_bias = network.heads
         mean = torch.baddbmm(mean_bias, hidden, mean_weight)
         raw = torch.baddbmm(var_bias, hidden, var_weight).mul_(network.factor)
@@ -78,10 +77,11 @@ class _Fused(torch.autograd.Function):
         act = network.decoder_activation
         decoder = dense.plan(bfloat16, z.shape[-1], network.decoder, act, "linear", True)
         rows, k = z.flatten(1, 2), z.shape[2]
-        ctx.decoded = decoder.run(rows, x, k, network.decoder, keep="weights and input")
-        log_likelihood = ctx.decoded.result.view(log_p.shape)
+        keep = "weights and input"
+        likelihood_of_rows, ctx.decoded = decoder.run(rows, x, k, network.decoder, keep)
+        log_likelihood = likelihood_of_rows.view(log_p.shape)
         ctx.network, ctx.plans = network, (encoder, decoder)
-        ctx.save_for_backward(z, noise, sigma, hidden, raw)
+        ctx.save_for_backward(z, noise, sigma, hidden, raw, log_likelihood)
         return Densities(log_likelihood, log_p, log_q, z, mean, log_var)
 
     @staticmethod
@@ -96,13 +96,14 @@ class _Fused(torch.autograd.Function):
         to_log_var: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         """Gradients of every parameter; of x and of the noise there is none."""
-        z, noise, sigma, hidden, raw = ctx.saved_tensors
+        z, noise, sigma, hidden, raw, log_likelihood = ctx.saved_tensors
         encoder, decoder = ctx.plans
         through = torch.zeros_like(z) if to_likelihood is None else torch.empty_like(z)
         to_decoder: list[Tensor | None] = [None] * len(ctx.network.decoder)
         if to_likelihood is not None:
             rows = to_likelihood.flatten(1, 2).contiguous()
-            to_decoder = decoder.backward(ctx.decoded, rows, through.view(*rows.shape, -1))
+            to_z_rows = through.view(*rows.shape, -1)
+            to_decoder = decoder.backward(ctx.decoded, log_likelihood, rows, to_z_rows)
         if to_prior is not None:
             through.addcmul_(to_prior.unsqueeze(-1), z, value=-1)
         if to_z is not None:
@@ -123,7 +124,7 @@ class _Fused(torch.autograd.Function):
             for gradient in (mean_gradient, raw_gradient)
             for part in (torch.bmm(hidden.mT, gradient), gradient.sum(1, keepdim=True))
         ]
-        to_encoder = encoder.backward(ctx.encoded, to_hidden, None)
+        to_encoder = encoder.backward(ctx.encoded, hidden, to_hidden, None)
         return None, None, None, None, *to_encoder, *to_heads, *to_decoder
 
 

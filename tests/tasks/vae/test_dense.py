@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -186,3 +188,17 @@ def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(dense, "library", missing)
     assert "no C++ compiler" in str(dense.obstacle())
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_graph_goes_with_its_last_result(used: bool) -> None:
+    model = network(1).use_native()
+    rows, x = torch.rand(1, 11, 35), (torch.rand(1, 11, 35) > 0.6).float()
+    likelihood = model(x).log_likelihood
+    encoded = model.encoder(rows)
+    nodes = [weakref.ref(result.grad_fn) for result in (likelihood, encoded)]
+    if used:
+        (likelihood.sum() + encoded.sum()).backward()
+    del likelihood, encoded
+    gc.collect()
+    assert [node() for node in nodes] == [None, None]
