@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
 
+from kexue_cli.tasks.em import kmeans_pass
 from kexue_cli.tasks.em.engine import Engine, Rows, release_pages
+from kexue_cli.tasks.em.kmeans_pass import Change, Known
 from kexue_cli.tasks.em.stage import Stage, State
 
-WORTH_PRUNING = 0.9  # share of rows compared with all centres, below which bounds pay
 RESUM_EVERY = 20  # iterations after which centre sums are made anew, against rounding
 
 
@@ -71,7 +69,7 @@ def lloyd(
         stage.keep(state.kept(engine, rows))
         _iterate(rows, state, within, engine, on_iteration)
     if not state.converged:  # the last update moved centres: labels belong to them, not their past
-        state.count = _assign(rows, state, True, engine)[3]
+        _assign(rows, state, True, engine)
     end: State = {
         "centres": state.centres,
         "count": state.count,
@@ -91,12 +89,12 @@ class _State:
     centres: np.ndarray  # (K, d)
     sums: np.ndarray  # (K, d), of the rows of each cluster
     count: np.ndarray  # (K,)
-    labels: np.ndarray  # (n,) int32
-    bound: np.ndarray  # (n,) float32, lower bounds of the distance to any other centre
-    drift: float = 0.0  # how far centres have moved in all, at most
-    passes: int = 0
-    compared: float = 1.0  # share of rows compared with all centres in the last pass
-    pruned: bool = False  # whether the last pass tested bounds
+    labels: np.ndarray  # these three: see kmeans_pass.Known
+    upper: np.ndarray
+    lower: np.ndarray
+    travelled: np.ndarray  # (K,), how far each centre has moved in all
+    drift: float = 0.0  # sum of the largest steps
+    square: float = 0.0  # weighted sum of squared distances from the shift
     iterations: int = 0
     converged: bool = False
     history: list[float] = field(default_factory=list)
@@ -104,14 +102,17 @@ class _State:
     @classmethod
     def starting(cls, centres: np.ndarray, rows: int) -> _State:
         """Before the first pass."""
-        sums, count = np.zeros(centres.shape), np.zeros(len(centres))
-        return cls(centres, sums, count, np.zeros(rows, np.int32), np.zeros(rows, np.float32))
+        sums, count, travelled = np.zeros(centres.shape), *np.zeros((2, len(centres)))
+        upper, lower = np.zeros((2, rows), np.float32)
+        return cls(centres, sums, count, np.zeros(rows, np.int32), upper, lower, travelled)
 
     def kept(self, engine: Engine, rows: Rows) -> State:
-        """For a stage; labels and bounds of all processes are put together when it is saved."""
-        labels = partial(_of_all_processes, self.labels, rows, engine)
-        bound = partial(_of_all_processes, self.bound, rows, engine)
-        return {**vars(self), "labels": labels, "bound": bound}
+        """For a stage; what all processes know of rows is put together when it is saved."""
+        known = {
+            name: partial(_of_all_processes, getattr(self, name), rows, engine)
+            for name in Known._fields
+        }
+        return {**vars(self), **known}
 
 
 def _of_all_processes(own: np.ndarray, rows: Rows, engine: Engine) -> np.ndarray:
@@ -132,10 +133,8 @@ def _iterate(
     on_iteration: Callable[[int, float, int], None],
 ) -> None:
     """Assign rows, then move centres, unless no row has moved; in place."""
-    afresh = state.iterations % RESUM_EVERY == 0
-    moved, value, change, changed = _assign(rows, state, afresh, engine)
-    state.sums = change if afresh else state.sums + change
-    state.count = changed if afresh else state.count + changed
+    moved = _assign(rows, state, state.iterations % RESUM_EVERY == 0, engine)
+    value = _inertia_by_sums(state)
     state.history = [*state.history, value]
     on_iteration(state.iterations, value, moved)
     state.iterations += 1
@@ -144,122 +143,48 @@ def _iterate(
         return
     following = state.sums / np.maximum(state.count, 1e-300)[:, None]
     _refill(following, rows, state, engine)
-    step = float(np.sqrt(((following - state.centres) ** 2).sum(axis=1).max()))
-    state.drift += step
+    steps = np.sqrt(((following - state.centres) ** 2).sum(axis=1))
+    state.travelled = state.travelled + steps
+    state.drift += float(steps.max())
     state.centres = following
-    state.converged = step <= within
+    state.converged = float(steps.max()) <= within
 
 
-def _assign(
-    rows: Rows, state: _State, afresh: bool, engine: Engine
-) -> tuple[int, float, np.ndarray, np.ndarray]:
-    """Nearest centre of every row: rows moved, inertia, and the (change of) sums and counts."""
-    fused = engine.device == "cpu" and importlib.util.find_spec("numba") is not None
-    centres = state.centres
-    step = (
-        _kernel_step(rows, centres, state) if fused else _torch_step(rows, centres, engine.device)
-    )
-    if state.passes == 0:
-        afresh = True
+def _assign(rows: Rows, state: _State, afresh: bool, engine: Engine) -> int:
+    """Nearest centre of every row, sums and counts of the clusters, in place; the rows moved."""
+    step = _step(rows, state, afresh, engine)
+    known = Known(state.labels, state.upper, state.lower)
 
-    def one(numbered: tuple[int, tuple[int, int]]) -> tuple[Any, ...]:
+    def one(numbered: tuple[int, tuple[int, int]]) -> Change:
         start, stop = numbered[1]
-        labels, bound = state.labels[start:stop], state.bound[start:stop]
-        found = step(rows.part(start, stop), labels, bound, afresh)
+        found = step(rows.part(start, stop), known.part(start, stop))
         release_pages(rows.values)
         return found
 
-    totals = np.zeros(3)  # moved, compared, inertia
-    sums, count = np.zeros(centres.shape), np.zeros(len(centres))
+    total = Change.none(state.centres.shape)
     with engine.one_blas_thread():
         for part in engine.in_order(one, engine.share(rows.slices())):
-            totals += part[:3]
-            sums += part[3]
-            count += part[4]
-    totals, sums, count = engine.summed([totals, sums, count])
-    state.passes += 1
-    state.compared = totals[1] / len(rows)
-    return int(totals[0]), float(totals[2]), sums, count
+            total = total + part
+    moved, _, square, sums, count = engine.summed([np.asarray(part) for part in total.parts()])
+    if afresh:
+        state.sums, state.count, state.square = sums, count, float(square)
+    else:
+        state.sums, state.count = state.sums + sums, state.count + count
+    return int(moved)
 
 
-Step = Callable[[Rows, np.ndarray, np.ndarray, bool], tuple[Any, ...]]
+def _step(rows: Rows, state: _State, afresh: bool, engine: Engine) -> kmeans_pass.Step:
+    """The compiled pass where it can be had; its bounds hold from the second pass on."""
+    if engine.device != "cpu" or kmeans_pass.obstacle() is not None:
+        return kmeans_pass.torch_step(rows, state.centres, afresh, engine.device)
+    prune = state.iterations > 0
+    return kmeans_pass.native_step(rows, state.centres, afresh, prune, state.travelled, state.drift)
 
 
-def _kernel_step(rows: Rows, centres: np.ndarray, state: _State) -> Step:
-    from kexue_cli.tasks.em import kmeans_kernel
-    from kexue_cli.tasks.em.kernel_pass import compilable
-
-    number = np.float32 if rows.values.dtype == np.float32 else np.float64
-    compared = np.ascontiguousarray(centres, dtype=number)
-    half = (0.5 * np.sum(centres**2, axis=1)).astype(number)
-    safe = _half_distance_to_next(centres)
-    # where bounds spared hardly any row, the next pass does without testing them
-    prune = state.passes > 0 and (state.compared < WORTH_PRUNING or not state.pruned)
-    state.pruned = prune
-
-    def step(part: Rows, labels: np.ndarray, bound: np.ndarray, afresh: bool) -> tuple[Any, ...]:
-        sums, count = np.zeros(centres.shape), np.zeros(len(centres))
-        moved, seen, inertia = kmeans_kernel.assign(
-            compilable(part.values),
-            part.shift.astype(number),
-            compared,
-            half,
-            safe,
-            np.empty(0) if part.weights is None else part.weights,
-            labels,
-            afresh,
-            prune,
-            bound,
-            state.drift,
-            sums,
-            count,
-        )
-        return moved, seen, inertia, sums, count
-
-    return step
-
-
-def _half_distance_to_next(centres: np.ndarray) -> np.ndarray:
-    """Half the distance of each centre to the nearest other one, (K,)."""
-    squares = np.sum(centres**2, axis=1)
-    distances = squares[:, None] + squares - 2 * centres @ centres.T
-    np.fill_diagonal(distances, np.inf)
-    nearest = np.minimum(distances.min(axis=1), 1e300)
-    half: np.ndarray = 0.5 * np.sqrt(np.maximum(nearest - 1e-6 * squares.max(), 0.0))
-    return half
-
-
-def _torch_step(rows: Rows, centres: np.ndarray, device: str) -> Step:
-    number = torch.float32 if rows.values.dtype == np.float32 else torch.float64
-    c = torch.as_tensor(centres, dtype=number, device=device)
-    half = 0.5 * (c * c).sum(1)
-
-    def step(part: Rows, labels: np.ndarray, bound: np.ndarray, afresh: bool) -> tuple[Any, ...]:
-        y = torch.as_tensor(part.centred(), dtype=number, device=device)
-        label = torch.argmax(y @ c.T - half, dim=1)
-        weights = None if part.weights is None else torch.as_tensor(part.weights, device=device)
-        weight = torch.ones(len(y), dtype=number, device=device) if weights is None else weights
-        found = label.to(torch.int32).cpu().numpy()
-        value = float((((y - c[label]) ** 2).sum(1).double() * weight).sum())
-
-        def summed(to: torch.Tensor, sign: float) -> tuple[np.ndarray, np.ndarray]:
-            scaled = (y.double() * weight[:, None]) * sign
-            sums = torch.zeros(c.shape, dtype=torch.float64, device=device)
-            count = torch.zeros(len(c), dtype=torch.float64, device=device)
-            sums.index_add_(0, to, scaled)
-            count.index_add_(0, to, weight.double() * sign)
-            return sums.cpu().numpy(), count.cpu().numpy()
-
-        sums, count = summed(label, 1.0)
-        if not afresh:
-            old = torch.as_tensor(labels.astype(np.int64), device=device)
-            before, before_count = summed(old, -1.0)
-            sums, count = sums + before, count + before_count
-        moved = int(np.count_nonzero(found != labels))
-        labels[:] = found
-        return moved, len(part), value, sums, count
-
-    return step
+def _inertia_by_sums(state: _State) -> float:
+    """Sum over rows of |y - c|^2 = sum of |y|^2 - sum over clusters of 2 c.s - n |c|^2."""
+    inner = state.centres * (2 * state.sums - state.count[:, None] * state.centres)
+    return max(state.square - float(inner.sum()), 0.0)
 
 
 def variance_of(rows: Rows, engine: Engine) -> float:

@@ -16,6 +16,7 @@ from kexue_cli.tasks.em.data import Table, check_values, column_moments
 from kexue_cli.tasks.em.engine import Rows
 from kexue_cli.tasks.em.kmeans import KMeansFit, inertia, lloyd, variance_of
 from kexue_cli.tasks.em.kmeans_limit import AnnealedFit, annealed
+from kexue_cli.tasks.em.kmeans_pass import obstacle
 from kexue_cli.tasks.em.mixture_models import start_means
 from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.starts import centres_of, distinct_rows
@@ -49,6 +50,8 @@ class Kmeans:
             )
         self.shift = column_moments(table)[0]
         rows = Rows(table.values, self.shift, table.weights)
+        if session.engine.device == "cpu" and (why := obstacle()) is not None:
+            session.ctx.console.say(f"compares rows with centres in plain torch: {why}")
         restarts = 1 if self.settings.start == "given" else self.settings.n_init
         results = []
         for number, seed in enumerate(session.seeds(restarts)):

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from sklearn.cluster import KMeans
 
+from kexue_cli.tasks.em import kmeans_pass
 from kexue_cli.tasks.em.engine import Engine, Rows
 from kexue_cli.tasks.em.kmeans import lloyd
 from kexue_cli.tasks.em.kmeans_limit import annealed
@@ -14,11 +14,16 @@ from kexue_cli.tasks.em.starts import plus_plus
 from tests.tasks.em.helpers import iris
 
 
-@pytest.mark.parametrize("prunes", ["clustered", "structureless"])
-def test_lloyd_takes_the_same_path_as_scikit_learn(prunes: str) -> None:
+@pytest.mark.parametrize("path", ["kernel", "torch"])
+@pytest.mark.parametrize("rows", ["clustered", "structureless"])
+def test_lloyd_takes_the_same_path_as_scikit_learn(
+    rows: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path == "torch":
+        monkeypatch.setattr(kmeans_pass, "obstacle", lambda: "not now")
     generator = np.random.default_rng(0)
     values = generator.normal(size=(3000, 6))
-    if prunes == "clustered":
+    if rows == "clustered":
         values += 8 * generator.normal(size=(12, 6))[generator.integers(12, size=3000)]
     start = values[:12]
     theirs = KMeans(12, init=start, n_init=1, tol=0.0, max_iter=300, algorithm="lloyd").fit(values)
@@ -81,16 +86,53 @@ def test_threads_change_nothing() -> None:
     np.testing.assert_array_equal(one.centres, two.centres)
 
 
-def test_torch_path_equals_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kexue_cli.tasks.em import kmeans
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rows", "columns", "components"), [(1000, 1, 3), (700, 35, 37), (60, 9, 2)]
+)
+def test_kernel_and_plain_torch_agree_in_every_pass(
+    kind: type, rows: int, columns: int, components: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _skip_without_kernel()
+    generator = np.random.default_rng(0)
+    values = (generator.normal(size=(rows, columns)) + 3).astype(kind)
+    shift, weights = values.mean(axis=0, dtype=np.float64), generator.uniform(size=rows)
+    data, start = Rows(values, shift, weights), values[:components] - shift
+    ours = lloyd(data, start, 15)
+    monkeypatch.setattr(kmeans_pass, "obstacle", lambda: "not now")
+    plain = lloyd(data, start, 15)
+    np.testing.assert_array_equal(ours.labels, plain.labels)
+    np.testing.assert_allclose(ours.history, plain.history, rtol=1e-9)
+    np.testing.assert_allclose(ours.centres, plain.centres, rtol=1e-9, atol=1e-9)
 
-    values, _ = iris()
-    ours = lloyd(values, values[[0, 60, 120]])
-    torch_step = kmeans._torch_step
-    monkeypatch.setattr(kmeans, "_kernel_step", lambda rows, c, state: torch_step(rows, c, "cpu"))
-    plain = lloyd(values, values[[0, 60, 120]])
-    assert plain.inertia == pytest.approx(ours.inertia, rel=1e-12)
-    assert torch.get_default_dtype() == torch.float32
+
+def test_bounds_spare_rows_of_clusters_and_change_no_label() -> None:
+    """Every pass with bounds against one that compares every row with every centre."""
+    _skip_without_kernel()
+    generator = np.random.default_rng(0)
+    centres = 4 * generator.normal(size=(20, 8))
+    values = centres[generator.integers(20, size=5000)] + generator.normal(size=(5000, 8))
+    values = values.astype(np.float32)
+    rows, now = Rows(values, np.zeros(8)), values[:20].astype(np.float64)
+    known = kmeans_pass.Known(np.zeros(5000, np.int32), *np.zeros((2, 5000), np.float32))
+    travelled, drift, compared = np.zeros(20), 0.0, []
+    for number in range(8):
+        step = kmeans_pass.native_step(rows, now, True, number > 0, travelled, drift)
+        change = step(rows, known)
+        compared.append(change.compared)
+        exact = ((values[:, None].astype(np.float64) - now) ** 2).sum(2)
+        chosen = exact[np.arange(5000), known.labels]
+        assert np.all(chosen <= exact.min(1) + 1e-4)
+        following = change.sums / np.maximum(change.count, 1)[:, None]
+        steps = np.sqrt(((following - now) ** 2).sum(1))
+        now, travelled, drift = following, travelled + steps, drift + steps.max()
+    assert compared[0] == 5000
+    assert compared[-1] < 2500
+
+
+def _skip_without_kernel() -> None:
+    if (why := kmeans_pass.obstacle()) is not None:
+        pytest.skip(why)
 
 
 def test_plus_plus_never_takes_a_row_twice() -> None:
