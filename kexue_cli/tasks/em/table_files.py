@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import pandas as pd
 
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
+from kexue_cli.paths import cache_dir
+from kexue_cli.tasks.em.engine import release_pages
 
+COPY_ROWS = 50_000  # rows of a memory map that are copied in one go
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
 
 
@@ -135,7 +139,7 @@ def _from_array(
             return None
         if name in extra and len(extra[name]) == len(values):
             return extra[name]
-        return np.asarray(values[:, _number(name, values.shape[1], path)])
+        return _copied(values[:, _number(name, values.shape[1], path)])
 
     special = [data[key] for key in ("weight", "label", "id")]
     numbered = {_number(n, values.shape[1], path) for n in special if n and n not in extra}
@@ -143,16 +147,42 @@ def _from_array(
         keep = [_number(str(name), values.shape[1], path) for name in data.columns]
     else:
         keep = [j for j in range(values.shape[1]) if j not in numbered]
+    if not keep:
+        raise UserError(f"{path}: no column is left to fit; see data.columns, weight, label and id")
     ids, weights, labels = column(data.id), column(data.weight), column(data.label)
-    if keep != list(range(values.shape[1])):
-        values = np.ascontiguousarray(values[:, keep])
     return ReadTable(
-        values,
+        _chosen(values, keep),
         [str(j) for j in keep],
         np.arange(len(values)) if ids is None else ids,
         weights,
         labels,
     )
+
+
+def _chosen(values: np.ndarray, keep: list[int]) -> np.ndarray:
+    """These columns: a view if they are evenly spaced, else a copy, of a memory map one on disk."""
+    step = keep[1] - keep[0] if len(keep) > 1 else 1
+    if step > 0 and keep == list(range(keep[0], keep[-1] + 1, step)):
+        return values[:, keep[0] : keep[-1] + 1 : step]
+    if not isinstance(values, np.memmap):
+        return np.ascontiguousarray(values[:, keep])
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache_dir()) as file:  # has no name: gone when the run ends
+        copy = np.memmap(file, values.dtype, "w+", shape=(len(values), len(keep)))
+    for start in range(0, len(values), COPY_ROWS):
+        copy[start : start + COPY_ROWS] = values[start : start + COPY_ROWS, keep]
+        release_pages(values)
+        release_pages(copy)
+    return copy
+
+
+def _copied(column: np.ndarray) -> np.ndarray:
+    """A column in memory; of a memory map without the columns around it."""
+    copy = np.empty(len(column), column.dtype)
+    for start in range(0, len(column), COPY_ROWS):
+        copy[start : start + COPY_ROWS] = column[start : start + COPY_ROWS]
+        release_pages(column)
+    return copy
 
 
 def _number(name: str, columns: int, path: Path) -> int:

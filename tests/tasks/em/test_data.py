@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from omegaconf import OmegaConf
 
 from kexue_cli.errors import ConfigError, UserError
-from kexue_cli.tasks.em import data
+from kexue_cli.tasks.em import data, table_files
 from kexue_cli.tasks.em.config import TableData, component_numbers, covariance_names
 from kexue_cli.tasks.em.word_counts import read_counts
 
@@ -35,7 +35,32 @@ def test_csv_parquet_npz_and_npy_give_the_same_table(tmp_path: Path) -> None:
     for name in ("t.csv", "t.parquet", "t.npy", "t.npz"):
         np.testing.assert_array_equal(np.asarray(table(tmp_path / name).values), values)
     assert isinstance(table(tmp_path / "t.npy").values, np.memmap)
-    assert table(tmp_path / "t.npy", columns=["2", "0"]).values.shape == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"columns": ["1", "2"]}, [1, 2]),
+        ({"columns": ["0", "2", "4"]}, [0, 2, 4]),
+        ({"columns": ["4", "0", "1"]}, [4, 0, 1]),
+        ({"columns": ["3"]}, [3]),
+        ({"weight": "2"}, [0, 1, 3, 4]),
+    ],
+)
+def test_chosen_columns_of_npy_stay_on_disk(
+    tmp_path: Path, options: dict[str, Any], kept: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEXUE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(table_files, "COPY_ROWS", 4)
+    values = np.random.default_rng(0).uniform(size=(11, 5))
+    np.save(tmp_path / "t.npy", values)
+    found = table(tmp_path / "t.npy", **options)
+    assert isinstance(found.values, np.memmap)
+    np.testing.assert_array_equal(found.values, values[:, kept])
+    assert found.columns == [str(j) for j in kept]
+    if found.weights is not None:
+        assert not isinstance(found.weights, np.memmap)
+        np.testing.assert_array_equal(found.weights, values[:, 2])
 
 
 def test_weight_label_and_id_columns_are_no_values(tmp_path: Path) -> None:
