@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig
 
-from kexue_cli.config import DataConfig, ModelConfig, TaskConfig
+from kexue_cli.config import ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.em.config_data import DATA_SCHEMAS, check_data
 
-DATA_ROOT = "${oc.env:KEXUE_DATA_DIR,data}"
 STARTS = ("k-means++", "k-means", "random", "points", "given")
 ALGORITHMS = ("em", "hard", "stochastic")
 STOPS = ("change", "aitken")
@@ -141,51 +141,6 @@ class Plsa(ModelConfig):
     top_words: int = 10  # shown per topic
 
 
-@dataclass
-class Iris(DataConfig):
-    """Fisher's iris, 150 flowers, from scikit-learn's package."""
-
-    name: str = "iris"
-    task: str = "em"
-
-
-@dataclass
-class TableData(DataConfig):
-    """A table of the user's: .csv, .parquet, .npz, or .npy (memory-mapped)."""
-
-    name: str = "table"
-    task: str = "em"
-    path: str = MISSING
-    columns: list[str] | None = None  # names, or numbers from 0; null: all but the ones below
-    weight: str | None = None  # column of row weights
-    label: str | None = None  # column of known classes, for scores and model.known_labels
-    id: str | None = None  # column of ids; null: row numbers from 0
-    divide_by: float = 1.0
-    corrections: dict[str, float] = field(default_factory=dict)  # "column@row": value, row from 1
-    test_path: str | None = None  # a second table, scored only
-
-
-@dataclass
-class WordCounts(DataConfig):
-    """Documents as word counts: LDA-C (.dat, .ldac), scipy .npz, or Matrix Market .mtx."""
-
-    name: str = "word_counts"
-    task: str = "em"
-    path: str = MISSING
-    vocabulary: str | None = None  # one word a line
-    test_path: str | None = None
-
-
-@dataclass
-class CoinTosses(DataConfig):
-    """Sets of tosses by number of heads; by default the five of Do and Batzoglou (2008)."""
-
-    name: str = "coin_tosses"
-    task: str = "em"
-    heads: list[int] = field(default_factory=lambda: [5, 9, 8, 4, 7])
-    tosses: int = 10
-
-
 SCHEMAS: dict[str, type] = {
     "task/em": EmTask,
     "model/gmm": Gmm,
@@ -194,10 +149,7 @@ SCHEMAS: dict[str, type] = {
     "model/multinomial_mixture": MultinomialMixture,
     "model/plsa": Plsa,
     "model/coins": Coins,
-    "data/iris": Iris,
-    "data/table": TableData,
-    "data/word_counts": WordCounts,
-    "data/coin_tosses": CoinTosses,
+    **DATA_SCHEMAS,
 }
 
 
@@ -263,7 +215,7 @@ def check(cfg: DictConfig) -> None:
             "model.n_components", f"model={model.name} takes one number, found {numbers}"
         )
     _check_choices(model)
-    _check_data(model.name, cfg.data.name)
+    check_data(model.name, cfg.data.name)
 
 
 def _not_negative(model: DictConfig, keys: tuple[str, ...]) -> None:
@@ -292,13 +244,3 @@ def _check_choices(model: DictConfig) -> None:
         raise ConfigError("model.known_labels", f"expected 0 to 1, found {model.known_labels}")
     if model.get("batch_rows") is not None and model.algorithm != "em":
         raise ConfigError("model.batch_rows", "incremental EM needs model.algorithm=em")
-
-
-def _check_data(model: str, data: str) -> None:
-    counts = data in ("word_counts", "ap", "coin_tosses")
-    if model == "coins" and data != "coin_tosses":
-        raise ConfigError("data", f"model=coins needs data=coin_tosses, found data={data}")
-    if model in ("gmm", "kmeans", "bernoulli_mixture") and counts:
-        raise ConfigError(
-            "data", f"{data} holds word counts; use model=plsa or model=multinomial_mixture"
-        )

@@ -138,7 +138,7 @@ def _count_table(data: Any, path: Path) -> Table:
             f"{path}: {len(empty)} empty documents (the first is number {empty[0]}, from 0); a "
             "document without words has no topic: remove them"
         )
-    return Table(data.name, counts, words, np.arange(counts.shape[0]))
+    return Table(path.name, counts, words, np.arange(counts.shape[0]))
 
 
 def _number_table(data: Any, path: Path) -> Table:
@@ -146,7 +146,7 @@ def _number_table(data: Any, path: Path) -> Table:
     values = read.values
     if data.divide_by != 1.0:
         values = np.asarray(values, dtype=np.float64) / data.divide_by
-    table = Table(data.name, values, read.columns, read.ids)
+    table = Table(path.name, values, read.columns, read.ids)
     if read.weights is not None:
         table.weights = checked_weights(read.weights, f"{path}, column {data.weight!r}")
     if read.labels is not None:
@@ -195,7 +195,8 @@ def check_values(table: Table, gaps_allowed: bool) -> int:
             row, column = infinite[0]
             raise UserError(
                 f"{table.name}: infinite value in row {start + row + 1}, column "
-                f"{table.columns[column]!r} ({len(infinite)} in all nearby); remove or correct it"
+                f"{table.columns[column]!r} ({len(infinite)} up to row {start + len(block)}); "
+                "remove or correct it"
             )
         missing = np.isnan(block)
         gaps += int(missing.sum())

@@ -219,39 +219,3 @@ def measured(
         0,
         family.collapsed(parameters, soft.count)[0],
     )
-
-
-def bootstrap_test(
-    small: Outcome,
-    large: Outcome,
-    fit_again: Callable[[Family, np.ndarray, int], Outcome],
-    resamples: int,
-    generator: np.random.Generator,
-    stage: Stage | None = None,
-) -> dict[str, float]:
-    """Is one more component worth it? Parametric bootstrap of the likelihood ratio.
-
-    Args:
-        fit_again: fits a family of the same kind to fresh rows (n, d), relative to the shift.
-
-    Source: McLachlan, "On bootstrapping the likelihood ratio test statistic for the number of
-    components in a normal mixture", 1987.
-    """
-    stage = stage or Stage()
-    observed = 2 * (large.log_likelihood - small.log_likelihood)
-    ratios: list[float] = list((stage.state or {"ratios": []})["ratios"])
-    for resample in range(resamples):
-        rows, _ = small.family.sample(small.parameters, round(small.n), generator)
-        if resample < len(ratios):  # known from before the stop
-            continue
-        few, more = (fit_again(o.family, rows, resample).log_likelihood for o in (small, large))
-        ratios.append(2 * (more - few))
-        stage.keep({"ratios": ratios})
-    exceeded = sum(ratio >= observed for ratio in ratios)
-    return {
-        "components": small.family.n_components,
-        "against": large.family.n_components,
-        "statistic": observed,
-        "p_value": (exceeded + 1) / (resamples + 1),
-        "resamples": resamples,
-    }

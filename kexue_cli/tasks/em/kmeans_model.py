@@ -17,9 +17,8 @@ from kexue_cli.tasks.em.engine import Rows
 from kexue_cli.tasks.em.kmeans import KMeansFit, inertia, lloyd, variance_of
 from kexue_cli.tasks.em.kmeans_limit import AnnealedFit, annealed
 from kexue_cli.tasks.em.kmeans_pass import obstacle
-from kexue_cli.tasks.em.mixture_models import start_means
 from kexue_cli.tasks.em.session import Session
-from kexue_cli.tasks.em.starts import centres_of, distinct_rows
+from kexue_cli.tasks.em.starts import centres_of, distinct_rows, start_means
 
 PREDICT_ROWS = 20_000
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,14 +13,16 @@ import torch
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.base import Metric
 from kexue_cli.tasks.em import missing
+from kexue_cli.tasks.em.bootstrap import bootstrap_tests
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table, check_values
 from kexue_cli.tasks.em.engine import Rows
-from kexue_cli.tasks.em.fitting import Outcome, Settings, bootstrap_test, fit_mixture, measured
+from kexue_cli.tasks.em.fitting import Outcome, Settings, fit_mixture, measured
 from kexue_cli.tasks.em.iterate import Family
+from kexue_cli.tasks.em.mixture_report import compare, say, summary, warn
 from kexue_cli.tasks.em.natural import log_joint, log_sum_exp
 from kexue_cli.tasks.em.session import Session
-from kexue_cli.tasks.em.starts import distinct_rows
+from kexue_cli.tasks.em.starts import distinct_rows, start_means
 
 PREDICT_ROWS = 20_000  # rows whose responsibilities are held at once
 RACE_ROWS = 10_000  # from here on restarts race unless told otherwise
@@ -93,7 +93,7 @@ class MixtureModel(ABC):
                 best, self.chosen, self.covariance = score, outcome, candidate.covariance
                 self.chosen_path = (session.fit, outcome.restart)
         if len(candidates) > 1:
-            self._compare(session)
+            compare(self.comparison, self.settings.criterion, session)
         if self.settings.bootstrap:
             self._test(outcomes, rows, session)
         session.complain_of_rises()
@@ -186,53 +186,13 @@ class MixtureModel(ABC):
     def _report(
         self, candidate: Candidate, outcome: Outcome, session: Session, alone: bool
     ) -> None:
-        console = session.ctx.console
         name = f"K={candidate.components} {candidate.covariance}".strip()
-        self.comparison.append(
-            {
-                "n_components": candidate.components,
-                "covariance": candidate.covariance,
-                "log_likelihood": outcome.log_likelihood,
-                "n_parameters": outcome.family.n_parameters,
-                "bic": outcome.bic,
-                "aic": outcome.aic,
-                "icl": outcome.icl,
-                "iterations": outcome.iterations,
-                "converged": outcome.converged,
-                "collapsed_components": int(outcome.collapsed.sum()),
-            }
-        )
-        if not outcome.converged and self.settings.algorithm != "stochastic":
-            console.warn(
-                f"{name}: stopped after {outcome.iterations} iterations, the last changed the "
-                f"log-likelihood by {outcome.last_change:.3g} nats; model.tol asks for "
-                f"{self.settings.tol:g}. Raise model.max_iter"
-            )
-        for k in np.flatnonzero(outcome.collapsed):
-            console.warn(
-                f"{name}: component {k} has collapsed on {outcome.count[k]:.1f} rows (duplicated "
-                "or nearly so): a spike of density, not a cluster. Use fewer components, a simpler "
-                "model.covariance, or a larger model.regularisation"
-            )
+        self.comparison.append(summary(candidate.components, candidate.covariance, outcome))
+        warn(name, outcome, self.settings, session.ctx.console)
         if alone:
-            starts = outcome.restarts
-            reached = sum(row["log_likelihood"] > outcome.log_likelihood - 0.01 for row in starts)
-            console.say(
-                f"{name}: log-likelihood {outcome.log_likelihood:.6f} after {outcome.iterations} "
-                f"iterations; restart {outcome.restart} of {len(starts)} (seed {outcome.seed}), "
-                f"{reached} came as far"
-            )
-
-    def _compare(self, session: Session) -> None:
-        criterion = self.settings.criterion
-        ranked = sorted(self.comparison, key=lambda row: row[criterion])
-        shown = ("n_components", "covariance", "log_likelihood", "n_parameters", "bic", "icl")
-        short = [{name: row[name] for name in shown} for row in ranked[:10]]
-        session.ctx.console.table(f"best ten by {criterion} (lower is better)", short)
-        session.ctx.directory.write_table("model_choice.csv", self.comparison)
+            say(name, outcome, session.ctx.console)
 
     def _test(self, outcomes: dict[int, Outcome], rows: Rows, session: Session) -> None:
-        """Bootstrap likelihood-ratio tests of every K against the next."""
         covariances = {candidate.covariance for candidate in self.candidates()}
         if len(covariances) > 1:
             raise UserError("model.bootstrap tests one model.covariance at a time; choose one")
@@ -241,26 +201,12 @@ class MixtureModel(ABC):
         def fit_again(family: Family, values: np.ndarray, resample: int) -> Outcome:
             fresh = Rows(values, np.zeros(values.shape[1]))
             again = self.family(Candidate(family.n_components, covariance), fresh)
-            seeds = [
-                session.ctx.seeds.integer(f"resample {resample} restart {i}") for i in range(3)
-            ]
+            names = [f"resample {resample} restart {i}" for i in range(3)]
+            seeds = [session.ctx.seeds.integer(name) for name in names]
             settings = self.fit_settings(session, len(fresh))
             return fit_mixture(again, fresh, session.engine, settings, seeds)
 
-        generator = session.ctx.seeds.numpy("bootstrap")
-        numbers = sorted(outcomes)
-        for small, large in pairwise(numbers):
-            test = bootstrap_test(
-                outcomes[small],
-                outcomes[large],
-                fit_again,
-                self.settings.bootstrap,
-                generator,
-                session.stage(f"bootstrap {small} against {large}"),
-            )
-            self.tests.append(test)
-        session.ctx.console.table("bootstrap likelihood-ratio tests", self.tests)
-        session.ctx.directory.write_table("bootstrap_tests.csv", self.tests)
+        self.tests = bootstrap_tests(outcomes, fit_again, self.settings.bootstrap, session)
 
     # what is asked of a fit
 
@@ -342,28 +288,3 @@ class MixtureModel(ABC):
             0,
             np.zeros(components, dtype=bool),
         )
-
-
-def start_means(path: str | None) -> np.ndarray | None:
-    """Start means (K, d) of a .csv (with or without header) or .npy file."""
-    if path is None:
-        return None
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"model.start_means={path}: no such file")
-    try:
-        if file.suffix == ".npy":
-            return np.asarray(np.load(file), dtype=np.float64)
-        first = file.read_text().splitlines()[0]
-        header = any(not _is_number(cell) for cell in first.split(","))
-        return np.loadtxt(file, delimiter=",", skiprows=int(header), ndmin=2)
-    except (ValueError, IndexError) as error:
-        raise UserError(f"model.start_means={path}: expected rows of numbers ({error})") from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

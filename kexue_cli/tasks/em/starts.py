@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -177,3 +178,28 @@ def _random_partition(family: Family, rows: Rows, engine: Engine, seeds: list[in
         np.zeros(shape), np.zeros((*shape, family.columns)), quadratic, np.zeros(len(seeds))
     )
     return engine.expectation(rows, natural, "stochastic", noise_seed=tuple(seeds))
+
+
+def start_means(path: str | None) -> np.ndarray | None:
+    """Start means (K, d) of a .csv (with or without header) or .npy file."""
+    if path is None:
+        return None
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"model.start_means={path}: no such file")
+    try:
+        if file.suffix == ".npy":
+            return np.asarray(np.load(file), dtype=np.float64)
+        first = file.read_text().splitlines()[0]
+        header = any(not _is_number(cell) for cell in first.split(","))
+        return np.loadtxt(file, delimiter=",", skiprows=int(header), ndmin=2)
+    except (ValueError, IndexError) as error:
+        raise UserError(f"model.start_means={path}: expected rows of numbers ({error})") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.em import data, table_files
-from kexue_cli.tasks.em.config import TableData, component_numbers, covariance_names
+from kexue_cli.tasks.em.config import component_numbers, covariance_names
+from kexue_cli.tasks.em.config_data import TableData
 from kexue_cli.tasks.em.word_counts import read_counts
 
 

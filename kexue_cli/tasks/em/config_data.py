@@ -1,0 +1,78 @@
+"""Data sets of task em; defaults live here, conf/ holds differences. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from kexue_cli.config import DataConfig
+from kexue_cli.errors import ConfigError
+
+
+@dataclass
+class Iris(DataConfig):
+    """Fisher's iris, 150 flowers, from scikit-learn's package."""
+
+    name: str = "iris"
+    task: str = "em"
+
+
+@dataclass
+class TableData(DataConfig):
+    """A table of the user's: .csv, .parquet, .npz, or .npy (memory-mapped)."""
+
+    name: str = "table"
+    task: str = "em"
+    path: str = MISSING
+    columns: list[str] | None = None  # names, or numbers from 0; null: all but the ones below
+    weight: str | None = None  # column of row weights
+    label: str | None = None  # column of known classes, for scores and model.known_labels
+    id: str | None = None  # column of ids; null: row numbers from 0
+    divide_by: float = 1.0
+    corrections: dict[str, float] = field(default_factory=dict)  # "column@row": value, row from 1
+    test_path: str | None = None  # a second table, scored only
+
+
+@dataclass
+class WordCounts(DataConfig):
+    """Documents as word counts: LDA-C (.dat, .ldac), scipy .npz, or Matrix Market .mtx."""
+
+    name: str = "word_counts"
+    task: str = "em"
+    path: str = MISSING
+    vocabulary: str | None = None  # one word a line
+    test_path: str | None = None
+
+
+@dataclass
+class CoinTosses(DataConfig):
+    """Sets of tosses by number of heads; by default the five of Do and Batzoglou (2008)."""
+
+    name: str = "coin_tosses"
+    task: str = "em"
+    heads: list[int] = field(default_factory=lambda: [5, 9, 8, 4, 7])
+    tosses: int = 10
+
+
+DATA_SCHEMAS: dict[str, type] = {
+    "data/iris": Iris,
+    "data/table": TableData,
+    "data/word_counts": WordCounts,
+    "data/coin_tosses": CoinTosses,
+}
+
+
+def check_data(model: str, data: str) -> None:
+    """Whether `model` can be fitted to `data`, both by name.
+
+    Raises:
+        ConfigError: it takes other data.
+    """
+    counts = data in ("word_counts", "ap", "coin_tosses")
+    if model == "coins" and data != "coin_tosses":
+        raise ConfigError("data", f"model=coins needs data=coin_tosses, found data={data}")
+    if model in ("gmm", "kmeans", "bernoulli_mixture") and counts:
+        raise ConfigError(
+            "data", f"{data} holds word counts; use model=plsa or model=multinomial_mixture"
+        )
