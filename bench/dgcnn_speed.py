@@ -8,6 +8,7 @@ one passage each, trained (forward, backward, RAdam, weight average) or predicte
 lengths: all passages 256 characters long; and, with --questions, drawn from that file and cut as
 kexue.fm 6906 does. There the original pads batches in random order to the longest, we those of like
 lengths. Both sides get the same weights and, for the first set, inputs whose scores are compared.
+--engine plain leaves the native kernels out.
 At the end: the share of a training's time that goes into reading, cropping and padding.
 """
 
@@ -32,6 +33,7 @@ from kexue_cli.tasks.dgcnn.batches import Batch, Batches
 from kexue_cli.tasks.dgcnn.config_data import Elements
 from kexue_cli.tasks.dgcnn.crops import Crop, post_piece
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019
+from kexue_cli.tasks.dgcnn.engine import use_native
 from kexue_cli.tasks.dgcnn.examples import Level
 from kexue_cli.tasks.dgcnn.keras_weights import load_keras_weights, save_keras_weights
 from kexue_cli.tasks.dgcnn.network import Network, rarity_of
@@ -52,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keras", type=Path, help="python of an environment with tensorflow")
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
+    parser.add_argument("--engine", choices=["native", "plain"], default="native")
     parser.add_argument("--questions", type=Path, help="file whose lengths are used")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=8, help="of lengths drawn from --questions")
@@ -167,6 +170,8 @@ def our_rates(
         load_keras_weights(reader, weights)  # type: ignore[arg-type]
     else:
         reader = Reader(N_CHARACTERS, WORD_WIDTH, rarity_of(N_CHARACTERS))
+    if options.engine == "native":
+        use_native(reader)
     network = GivenVectors(reader)
     (optimizer,) = make_optimizers(network, OptimConfig(name="keras_radam", eps=1e-7))
     average = WeightAverage(network, 0.9999, debiased=True)
@@ -240,6 +245,7 @@ def show_share_of_reading(cache: Path) -> None:
     assert sets.train is not None
     n_characters = len(sets.vocabulary)
     reader = Reader(n_characters, WORD_WIDTH, rarity_of(n_characters))
+    use_native(reader)
     network = Network(reader, 1 + len(sets.words), WORD_WIDTH)
     (optimizer,) = make_optimizers(network, OptimConfig(name="adamw"))
     batches = Batches(

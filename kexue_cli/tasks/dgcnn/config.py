@@ -19,6 +19,14 @@ class Scorer(Enum):
     squad = "squad"  # em and f1 of SQuAD, in per cent
 
 
+class Engine(Enum):
+    """Who computes embeddings and gated blocks on a CPU."""
+
+    auto = "auto"  # native if it can be had here
+    native = "native"  # own AVX-512 kernels, float32 or bfloat16
+    plain = "plain"  # torch
+
+
 class CropRule(Enum):
     """Which part of a passage longer than task.max_length is trained on."""
 
@@ -53,6 +61,7 @@ class DgcnnTask(TaskConfig):
     valid_questions: int | None = None  # of them, while training; null: all
     threshold: float = 0.1  # of start and of end; model=dgcnn: of a span's probability
     max_answer_length: int = 12  # characters
+    engine: Engine = Engine.auto
     window: int = 1024  # tokens read at once when predicting; half of them overlap
     ensemble: list[str] = field(default_factory=list)  # further runs whose mean is taken
 

@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kexue_cli.tasks.dgcnn.batches import Batch
 from kexue_cli.tasks.dgcnn.layers import (
     AttentionPooling,
     GatedBlock,
     MixedEmbedding,
-    append_vector,
     at_least_float32,
     keras_initialise_,
+    linear_beside,
     masked,
 )
 
@@ -71,8 +70,7 @@ class Dgcnn2019(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.embedding = MixedEmbedding(n_characters, n_channels, word_width)
-        self.dropout = dropout
+        self.embedding = MixedEmbedding(n_characters, n_channels, word_width, dropout)
         self.question_blocks = nn.ModuleList(
             GatedBlock(n_channels, dilation, gate_dropout) for dilation in question_dilations
         )
@@ -101,22 +99,19 @@ class Dgcnn2019(nn.Module):
         """Ids (batch, length) and word vectors (batch, length, word_width), for each of the two."""
         asked = self.read_question(question, question_words)
         mask = passage > 0
-        x = F.dropout(self.embedding(passage, passage_words), self.dropout, self.training)
-        x = masked(self.merge(append_vector(x, asked)), mask)
+        x = masked(linear_beside(self.merge, self.embedding(passage, passage_words), asked), mask)
         for block in self.passage_blocks:
             x = block(x, mask)
-        x = append_vector(x, asked)
-        whole = self.whole(self.passage_pool(x, mask))
+        whole = self.whole(self.passage_pool(x, mask, asked))
         return Logits(
-            at_least_float32(self.start(x).squeeze(2)),
-            at_least_float32(self.end(x).squeeze(2)),
+            at_least_float32(linear_beside(self.start, x, asked).squeeze(2)),
+            at_least_float32(linear_beside(self.end, x, asked).squeeze(2)),
             at_least_float32(whole.squeeze(1)),
         )
 
     def read_question(self, question: Tensor, words: Tensor) -> Tensor:
         """The question as one vector, (batch, n_channels)."""
-        x = F.dropout(self.embedding(question, words), self.dropout, self.training)
-        x = masked(x, question > 0)
+        x = masked(self.embedding(question, words), question > 0)
         for block in self.question_blocks:
             x = block(x, question > 0)
         pooled: Tensor = self.question_pool(x, question > 0)

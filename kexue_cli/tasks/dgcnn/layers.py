@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kexue_cli.tasks.dgcnn import native_block, native_embedding
+
 MASKED = -1e12
 
 
@@ -26,7 +28,12 @@ class GatedBlock(nn.Module):
         gate_noise: the logits are multiplied by 1 + e while training, e uniform within this to
             either side (the version of 2018).
         kernel_size: taps, an odd number.
+
+    Attributes:
+        native: whether `native_block` computes it where it can.
     """
+
+    native = False
 
     def __init__(
         self,
@@ -47,12 +54,23 @@ class GatedBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(batch, length, n_channels) -> the same; masked positions must be zero and stay so."""
+        noisy = self.training and self.gate_noise > 0
+        if self.native and not noisy and native_block.takes(x, self.conv.weight):
+            return self._native(x, mask)
         value, gate = self.conv(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=2)
-        if self.training and self.gate_noise:
+        if noisy:
             gate = gate * (1 + torch.empty_like(gate).uniform_(-self.gate_noise, self.gate_noise))
         drop = locked_dropout if self.locked else F.dropout
         gate = drop(gate, self.gate_dropout, self.training)
         return masked(torch.lerp(x.to(value.dtype), value, gate.sigmoid()), mask)
+
+    def _native(self, x: Tensor, mask: Tensor) -> Tensor:
+        conv, dropout = self.conv, self.gate_dropout if self.training else 0.0
+        assert conv.bias is not None
+        dilation = conv.dilation[0]
+        return native_block.gated_block(
+            x, mask, conv.weight, conv.bias, dilation, dropout, self.locked
+        )
 
 
 class AttentionPooling(nn.Module):
@@ -63,28 +81,45 @@ class AttentionPooling(nn.Module):
         self.hidden = nn.Linear(n_channels, n_channels, bias=False)
         self.score = nn.Linear(n_channels, 1, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, length, n_channels) -> (batch, n_channels)."""
-        scores = at_least_float32(self.score(torch.tanh(self.hidden(x))))  # (batch, length, 1)
+    def forward(self, x: Tensor, mask: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(batch, length, n) -> (batch, n_channels), of x with `beside` (batch, m) appended."""
+        hidden = self.hidden(x) if beside is None else linear_beside(self.hidden, x, beside)
+        scores = at_least_float32(self.score(torch.tanh(hidden)))  # (batch, length, 1)
         weights = scores.masked_fill(~mask[..., None], MASKED).softmax(dim=1)
-        return (weights.to(x.dtype) * x).sum(dim=1)
+        pooled = (weights.to(x.dtype).transpose(1, 2) @ x).squeeze(1)
+        return pooled if beside is None else torch.cat([pooled, beside.to(pooled.dtype)], dim=1)
 
 
 class MixedEmbedding(nn.Module):
-    """Trainable embedding of the character plus a projection of its word's vector."""
+    """Trainable embedding of the character plus a projection of its word's vector, and dropout.
 
-    def __init__(self, n_characters: int, n_channels: int, word_width: int) -> None:
+    Attributes:
+        native: whether `native_embedding` computes it where it can.
+    """
+
+    native = False
+
+    def __init__(
+        self, n_characters: int, n_channels: int, word_width: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.characters = nn.Embedding(n_characters, n_channels)
         self.words = nn.Linear(word_width, n_channels, bias=False) if word_width else None
+        self.dropout = dropout
 
     def forward(self, characters: Tensor, word_vectors: Tensor) -> Tensor:
         """Ids (batch, length), vectors (batch, length, word_width) -> (batch, length, n_channels).
 
         Id 0 has an embedding like any other: masks are applied by the layers behind.
         """
+        words = None if self.words is None else self.words(word_vectors)
+        table = self.characters.weight
+        if self.native and native_block.takes(word_vectors, table):
+            dropout = self.dropout if self.training else 0.0
+            return native_embedding.embedding(characters, table, words, dropout)
         embedded: Tensor = self.characters(characters)
-        return embedded if self.words is None else embedded + self.words(word_vectors)
+        embedded = embedded if words is None else embedded + words
+        return F.dropout(embedded, self.dropout, self.training)
 
 
 def masked(x: Tensor, mask: Tensor) -> Tensor:
@@ -103,6 +138,13 @@ def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision is good enough for matrices, not for losses and softmaxes."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def linear_beside(layer: nn.Linear, x: Tensor, vector: Tensor) -> Tensor:
+    """layer(append_vector(x, vector)), the vector's part computed once for all positions."""
+    n = x.shape[2]
+    part = F.linear(vector, layer.weight[:, n:], layer.bias)
+    return F.linear(x, layer.weight[:, :n]) + part[:, None]
 
 
 def append_vector(x: Tensor, vector: Tensor) -> Tensor:

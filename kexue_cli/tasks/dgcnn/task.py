@@ -21,6 +21,7 @@ from kexue_cli.tasks.dgcnn import outputs, plots, questions, report, scoring, wo
 from kexue_cli.tasks.dgcnn.answering import Answered, Answerer, Rules
 from kexue_cli.tasks.dgcnn.config import Scorer
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion, EncodedSet
+from kexue_cli.tasks.dgcnn.engine import choose_engine
 from kexue_cli.tasks.dgcnn.members import Knowledge, Member, load_weights, make_network, read_member
 from kexue_cli.tasks.dgcnn.network import Network, count_parameters
 from kexue_cli.tasks.dgcnn.passage_files import read_passages
@@ -78,6 +79,7 @@ class DgcnnTask(Task):
         self.ensemble = [read_member(place, ctx.device) for place in self.cfg.task.ensemble]
         self.answered: dict[str, Found] = {}
         self._say_sizes(ctx)
+        self._choose_engine(ctx)
 
     def fit(self, ctx: Context) -> None:
         """Both stages; the best weights on the validation questions stay."""
@@ -179,6 +181,11 @@ class DgcnnTask(Task):
             saved=saved,
             predict_only=self.cfg.mode is Mode.predict,
         )
+
+    def _choose_engine(self, ctx: Context) -> None:
+        for network in (self.network, *(member.network for member in self.ensemble)):
+            chosen = choose_engine(network, self.cfg, ctx.device)
+        ctx.console.say(chosen)
 
     def _say_sizes(self, ctx: Context) -> None:
         sizes = count_parameters(self.network)

@@ -11,14 +11,22 @@ import torch
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.common.keras_arrays import other_layout
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019, Logits
+from kexue_cli.tasks.dgcnn.engine import use_native
 from kexue_cli.tasks.dgcnn.focal_loss import focal_loss, focal_loss_sum
 from kexue_cli.tasks.dgcnn.keras_weights import (
     keras_parameters,
     load_keras_weights,
     save_keras_weights,
 )
+from kexue_cli.tasks.dgcnn.native_block import obstacle
 
 Arrays = dict[str, np.ndarray]
+
+
+needs_native = pytest.mark.skipif(
+    obstacle(128, 3) is not None, reason=f"no native kernels: {obstacle(128, 3)}"
+)
+engines = pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_native)])
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +40,12 @@ def model_of(weights: Arrays) -> Dgcnn2019:
     return Dgcnn2019(n_characters, width, n_channels).eval()
 
 
-def loaded(reference: Path, dtype: torch.dtype) -> tuple[Dgcnn2019, Arrays]:
+def loaded(reference: Path, dtype: torch.dtype, native: bool = False) -> tuple[Dgcnn2019, Arrays]:
     with np.load(reference / "weights.npz") as file:
         model = model_of(dict(file))
     load_keras_weights(model, reference / "weights.npz")
+    if native:
+        use_native(model)
     with np.load(reference / "inputs_outputs.npz") as file:
         return model.to(dtype), dict(file)
 
@@ -58,8 +68,9 @@ def loss_of(logits: Logits, arrays: Arrays) -> tuple[torch.Tensor, torch.Tensor]
     return start / mask.sum(), end / mask.sum()
 
 
-def test_outputs_are_those_of_keras(reference: Path) -> None:
-    model, arrays = loaded(reference, torch.float32)
+@engines
+def test_outputs_are_those_of_keras(reference: Path, native: bool) -> None:
+    model, arrays = loaded(reference, torch.float32, native)
     with torch.no_grad():
         logits = run(model, arrays, torch.float32)
     start, end = logits.scores()
@@ -68,8 +79,9 @@ def test_outputs_are_those_of_keras(reference: Path) -> None:
     assert np.abs(logits.whole.sigmoid().numpy() - arrays["out/p_global"][:, 0]).max() < 2e-6
 
 
-def test_loss_is_that_of_keras(reference: Path) -> None:
-    model, arrays = loaded(reference, torch.float32)
+@engines
+def test_loss_is_that_of_keras(reference: Path, native: bool) -> None:
+    model, arrays = loaded(reference, torch.float32, native)
     start, end = loss_of(run(model, arrays, torch.float32), arrays)
     assert start.item() == pytest.approx(float(arrays["loss64/start"]), rel=2e-6)
     assert end.item() == pytest.approx(float(arrays["loss64/end"]), rel=2e-6)
@@ -77,11 +89,12 @@ def test_loss_is_that_of_keras(reference: Path) -> None:
     assert total == pytest.approx(float(arrays["loss64/total_x100"]), rel=2e-6)
 
 
+@engines
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 2e-7)])
 def test_gradients_are_those_of_keras(
-    reference: Path, dtype: torch.dtype, tolerance: float
+    reference: Path, dtype: torch.dtype, tolerance: float, native: bool
 ) -> None:
-    model, arrays = loaded(reference, dtype)
+    model, arrays = loaded(reference, dtype, native)
     (100 * sum(loss_of(run(model, arrays, dtype), arrays))).backward()  # type: ignore[union-attr]
     with np.load(reference / "gradients.npz") as wanted:
         assert set(wanted.files) == set(keras_parameters(model))
@@ -99,8 +112,9 @@ def test_has_as_many_parameters_as_the_original() -> None:
     assert sum(p.numel() for p in model.parameters()) == 1_002_883 + n_embeddings
 
 
-def test_padding_changes_nothing(reference: Path) -> None:
-    model, arrays = loaded(reference, torch.float32)
+@engines
+def test_padding_changes_nothing(reference: Path, native: bool) -> None:
+    model, arrays = loaded(reference, torch.float32, native)
     longer = dict(arrays)
     for side, n in (("q", 4), ("p", 9)):
         longer[f"in/{side}_char_ids"] = np.pad(arrays[f"in/{side}_char_ids"], ((0, 0), (0, n)))
