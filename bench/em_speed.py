@@ -208,7 +208,7 @@ def _kmeans_pair(name: str, values: np.ndarray, components: int, threads: int) -
 def restarts(threads: int) -> None:
     """Ten restarts against one: whole fits as a user runs them, and iterations of a full batch."""
     print("Ten restarts against one (goal below 6x)")
-    for rows, columns, components in ((10_000, 4, 4), (150, 4, 3)):
+    for rows, columns, components in ((ROWS, COLUMNS, COMPONENTS), (10_000, 4, 4), (150, 4, 3)):
         whole = [_whole_fits(rows, columns, components, kind, threads) for kind in MODELS]
         print(f"whole fits, {rows} x {columns}, K={components}: " + "; ".join(whole))
     for rows, columns, components in ((ROWS, COLUMNS, COMPONENTS), (150, 4, 3)):

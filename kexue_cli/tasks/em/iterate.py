@@ -70,7 +70,8 @@ class Iteration:
             acceleration extrapolates (Boehning et al. 1994), which a slow climb does not fool.
         mode: soft (EM), hard (classification EM), stochastic (one draw per row).
         inverse_temperatures: of deterministic annealing, one per iteration; 1 afterwards.
-        race: after 10, 20, 40 ... iterations drop the worse half of the restarts; those with a
+        race: after 10, 20, 40 ... iterations drop restarts not among the best half, quarter,
+            eighth ... of all, converged ones included; those with a
             collapsed component count as worst.
     """
 
@@ -251,16 +252,20 @@ def _settled(fit: Fit, family: Family, how: Iteration, iteration: int) -> np.nda
 
 
 def _outrun(fit: Fit, family: Family, how: Iteration, iteration: int) -> np.ndarray:
-    """Which active restarts a race drops: the worse half, at iterations 10, 20, 40 ..."""
+    """Which active restarts a race drops at iterations 10, 20, 40 ...: those that are not among the
+    best half, quarter, eighth ... of all, converged ones among them.
+    """
     active = fit.active
     rounds = iteration // 10
     at_round = iteration > 0 and iteration % 10 == 0 and rounds & (rounds - 1) == 0
-    dropped = np.zeros(len(active), dtype=bool)
-    if how.race and at_round and len(active) > 1:
-        spikes = family.collapsed(take(fit.parameters, active), fit.count[active]).any(axis=1)
-        order = np.lexsort((-fit.objective[active], spikes))
-        dropped[order[(len(active) + 1) // 2 :]] = True
-        fit.raced_out[active[dropped]] = True
+    if not (how.race and at_round):
+        return np.zeros(len(active), dtype=bool)
+    standing = np.flatnonzero(~fit.raced_out)
+    spikes = family.collapsed(take(fit.parameters, standing), fit.count[standing]).any(axis=1)
+    order = standing[np.lexsort((-fit.objective[standing], spikes))]
+    places = -(-len(fit.objective) // (2 * rounds))
+    dropped: np.ndarray = ~np.isin(active, order[:places])
+    fit.raced_out[active[dropped]] = True
     return dropped
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kexue_cli.tasks.em.covariance import MODELS
 from kexue_cli.tasks.em.engine import Engine, Rows
 from kexue_cli.tasks.em.fitting import Outcome, Settings, expectation_of, fit_mixture, measured
-from kexue_cli.tasks.em.iterate import Iteration, Trace, iterate
+from kexue_cli.tasks.em.iterate import Iteration, Trace, iterate, take
 from kexue_cli.tasks.em.starts import start_parameters
 from tests.tasks.em.helpers import family_for, iris, run_em, soft, sums_of
 
@@ -144,6 +146,23 @@ def test_float32_arithmetic_ends_where_float64_does() -> None:
 def test_a_race_drops_restarts_and_keeps_the_best() -> None:
     outcome = fit_iris(Settings(race=True, tol=1e-12), list(range(10)))
     assert sum(row["raced_out"] for row in outcome.restarts) >= 5
+
+
+def test_a_race_is_run_against_converged_restarts_too() -> None:
+    family, rows = family_for(iris()[0], "VVV", 3, prior=1e-6)
+    step, how = expectation_of(rows, Engine()), Iteration(1000, 1e-8, race=True)
+    slow = start_parameters("points", family, rows, Engine(), [0])
+    alone = iterate(family, step, slow, replace(how, race=False))
+    best = start_parameters("k-means++", family, rows, Engine(), list(range(10)))
+    ends = iterate(family, step, best, how)
+    done = take(ends.parameters, np.argsort(-ends.objective)[[0, 0, 0]])
+    together = iterate(
+        family, step, {name: np.concatenate([done[name], slow[name]]) for name in slow}, how
+    )
+    assert alone.iterations[0] > 20
+    assert alone.objective[0] < ends.objective.max() - 1
+    assert together.iterations[3] == 10
+    assert together.raced_out.tolist() == [False, False, False, True]
 
 
 def test_hard_em_raises_the_classification_likelihood_to_a_fixed_point() -> None:
