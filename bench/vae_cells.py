@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 
+from kexue_cli.native.memory import keep_freed_memory
 from kexue_cli.tasks.vae.builders import Images, iwae_mlp
 from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.objectives import vae_or_iwae
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    keep_freed_memory()
     rate = flop_rate()
     cells, bfloat16 = 2 * given.seeds, given.precision == "bf16"
     for k in given.k:

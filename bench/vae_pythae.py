@@ -42,11 +42,13 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int) -> float
     import numpy as np
     import torch
 
+    from kexue_cli.native.memory import keep_freed_memory
     from kexue_cli.tasks.vae.builders import Images, iwae_mlp
     from kexue_cli.tasks.vae.evaluation import likelihood_numbers
     from kexue_cli.tasks.vae.objectives import iwae_bound
 
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as a run does
     images = Images((28, 28), 256, 0, np.full(PIXELS, 0.13))
     model = iwae_mlp(
         images, [torch.Generator().manual_seed(0)], 1, LATENT, [HIDDEN] * 2, 0, 0, False

@@ -205,7 +205,7 @@ class Plan:
         """Gradients of the parameters; `to_rows` (cells, n, inputs) is filled where it is given."""
         cells = to_result.shape[0]
         gradients = [
-            torch.zeros(shape)
+            torch.empty(shape)
             for inputs, outputs in pairwise(self.sizes)
             for shape in ((cells, inputs, outputs), (cells, 1, outputs))
         ]

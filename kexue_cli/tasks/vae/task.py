@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kexue_cli.config import OptimConfig, build
 from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.native.memory import keep_freed_memory
 from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
@@ -78,6 +79,8 @@ class VaeTask(Task):
         missing = dense.obstacle()
         if missing is not None and asked == "native":
             raise ConfigError("task.engine", f"native cannot be had: {missing}")
+        if missing is None:
+            keep_freed_memory()
         return missing is None
 
     @property

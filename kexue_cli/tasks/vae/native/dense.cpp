@@ -159,16 +159,18 @@ struct Pass {
 
   // ---- backward
 
-  // `factor` (rows x layer.out): gradient at the sums of the last layer; it may lie in scratch 1
+  // `factor` (rows x layer.out): gradient at the sums of the last layer; it may lie in scratch 1. The gradients of
+  // the parameters are added to, or overwritten where they are `fresh`.
   void backward(int rows, const std::vector<Element*>& records, const Element* factor, float* const* gradients,
-                float* to_input) const {
+                bool fresh, float* to_input) const {
     Element* below = scratch<Element>(2, size_t(kBlock) * plan.widest);
     Element* next = scratch<Element>(1, size_t(kBlock) * plan.widest);
     for (size_t l = plan.layers.size(); l-- > 0;) {
       const Layer& layer = plan.layers[l];
-      add_weight_gradient<T>(gradients[2 * l], layer.in, layer.out, pairs<T>(records[l], rows, width_of(layer.in), 3),
+      add_weight_gradient<T>(gradients[2 * l], fresh, layer.in, layer.out,
+                             pairs<T>(records[l], rows, width_of(layer.in), 3),
                              pairs<T>(factor, rows, width_of(layer.out), 4), rows);
-      add_column_sums<T>(gradients[2 * l + 1], factor, rows, layer.out);
+      add_column_sums<T>(gradients[2 * l + 1], fresh, factor, rows, layer.out);
       const float* zeros = scratch_zeros(plan.widest);
       const auto through = [&](const auto& finish) {
         multiply<T>(factor, width_of(layer.out), rows, units_of<T>(layer.out), weights(layer.transposed), layer.in,
@@ -285,7 +287,7 @@ void backward_share(const Plan& plan, const Call& call, int cell, int begin, int
       round_gradient<T>(to_result + row * last.out, result + row * last.out, plan.last_activation, last.out, count,
                         factor);
     }
-    pass.backward(count, places, factor, gradients, to_input ? to_input + row * inputs : nullptr);
+    pass.backward(count, places, factor, gradients, first == begin, to_input ? to_input + row * inputs : nullptr);
   }
 }
 
@@ -295,7 +297,7 @@ void backward(const Plan& plan, const Call& call, const char* packed, char* reco
   const Shares shares(call.rows);
   const size_t cell_records = cell_record_bytes(plan, call.rows), size = plan.gradient_floats;
   thread_local std::vector<float> sums;  // of each share but the first, which sums in place
-  sums.assign(size * call.cells * (shares.count - 1), 0.f);
+  sums.resize(std::max(sums.size(), size * call.cells * (shares.count - 1)));
   float* const own = sums.data();
   const auto places = [&](int cell, int share) {
     std::vector<float*> found;
@@ -360,7 +362,7 @@ void dense_forward(const void* plan_, const Call* call, const float* const* para
   IN_FORMAT(forward)(plan, *call, parameters, first_transposed, packed, records, result);
 }
 
-// gradients (2 for each layer) are added to; to_input: overwritten, or null
+// gradients (2 for each layer) and to_input (or null) are overwritten
 void dense_backward(const void* plan_, const Call* call, const char* packed, char* records, const float* result,
                     const float* to_result, float* const* gradients, float* to_input) {
   const Plan& plan = *static_cast<const Plan*>(plan_);

@@ -67,36 +67,71 @@ size_t cell_record_bytes(const Plan& plan, int rows) { return record_bytes(plan,
 
 template <class T>
 void pack_rows(const float* w, int reduced, int kept, typename T::Element* packed) {  // w: (reduced, kept)
-  for (int first = 0; first < kept; first += 2 * kLanes) {
-    const int vectors = kept - first > kLanes ? 2 : 1;
-    for (int unit = 0; unit < units_of<T>(reduced); ++unit)
-      for (int v = 0; v < vectors; ++v, packed += kLanes * T::kPack) {
-        const int column = first + v * kLanes, row = unit * T::kPack;
-        const __mmask16 mask = mask_of(kept - column);
-        const float* at = w + ptrdiff_t(row) * kept + column;
-        const __m512 upper = _mm512_maskz_loadu_ps(row + 1 < reduced ? mask : 0, at + kept);
-        T::store_unit(packed, _mm512_maskz_loadu_ps(mask, at), upper);
-      }
+  const int units = units_of<T>(reduced);
+  for (int unit = 0; unit < units; ++unit)  // row after row as they lie in memory
+    for (int column = 0; column < kept; column += kLanes) {
+      const int tile = column / (2 * kLanes) * 2 * kLanes, row = unit * T::kPack;
+      const int vectors = kept - tile > kLanes ? 2 : 1, v = (column - tile) / kLanes;
+      const __mmask16 mask = mask_of(kept - column);
+      const float* at = w + ptrdiff_t(row) * kept + column;
+      const __m512 upper = _mm512_maskz_loadu_ps(row + 1 < reduced ? mask : 0, at + kept);
+      T::store_unit(packed + (ptrdiff_t(tile) * units + (unit * vectors + v) * kLanes) * T::kPack,
+                    _mm512_maskz_loadu_ps(mask, at), upper);
+    }
+}
+
+// 16 units from `at` on, of which `count` numbers exist
+template <class T>
+__m512i units_at(const float* at, int count) {
+  const __m512 lower = _mm512_maskz_loadu_ps(mask_of(count), at);
+  if constexpr (T::kPack == 1) {
+    return _mm512_castps_si512(lower);
+  } else {
+    const __mmask16 mask = count > kLanes ? mask_of(count - kLanes) : 0;
+    return (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mask, at + kLanes), lower);
+  }
+}
+
+inline void transpose(__m512i (&block)[kLanes]) {  // 16 x 16 units
+  __m512i pairs[kLanes], quads[kLanes];
+  for (int i = 0; i < kLanes; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(block[i], block[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(block[i], block[i + 1]);
+  }
+  for (int i = 0; i < kLanes; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      quads[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + 2 + j]);
+      quads[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + 2 + j]);
+    }
+  // quads[4 i + j], its quarter l: rows 4 i .. 4 i + 3 of column 4 l + j
+  for (int j = 0; j < 4; ++j) {
+    const __m512i even = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
+    const __m512i odd = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xdd);
+    const __m512i lower_even = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
+    const __m512i lower_odd = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xdd);
+    block[j] = _mm512_shuffle_i32x4(even, lower_even, 0x88);
+    block[4 + j] = _mm512_shuffle_i32x4(odd, lower_odd, 0x88);
+    block[8 + j] = _mm512_shuffle_i32x4(even, lower_even, 0xdd);
+    block[12 + j] = _mm512_shuffle_i32x4(odd, lower_odd, 0xdd);
   }
 }
 
 template <class T>
-void pack_columns(const float* w, int kept, int reduced, typename T::Element* packed) {  // w: (kept, reduced)
-  const __m512i lanes = _mm512_mullo_epi32(_mm512_set1_epi32(reduced), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7,
-                                                                                         6, 5, 4, 3, 2, 1, 0));
+void pack_columns(const float* w, int kept, int reduced, int32_t* packed) {  // w: (kept, reduced)
+  const int units = units_of<T>(reduced);
   for (int first = 0; first < kept; first += 2 * kLanes) {
     const int vectors = kept - first > kLanes ? 2 : 1;
-    for (int unit = 0; unit < units_of<T>(reduced); ++unit)
-      for (int v = 0; v < vectors; ++v, packed += kLanes * T::kPack) {
-        const int column = first + v * kLanes, row = unit * T::kPack;
-        const __mmask16 mask = mask_of(kept - column);
-        const float* at = w + ptrdiff_t(column) * reduced + row;
-        const __m512 zero = _mm512_setzero_ps();
-        const __m512 lower = _mm512_mask_i32gather_ps(zero, mask, lanes, at, 4);
-        const bool second = T::kPack == 2 && row + 1 < reduced;
-        const __m512 upper = second ? _mm512_mask_i32gather_ps(zero, mask, lanes, at + 1, 4) : zero;
-        T::store_unit(packed, lower, upper);
+    for (int v = 0; v < vectors; ++v)
+      for (int unit = 0; unit < units; unit += kLanes) {
+        const int begin = unit * T::kPack, column = first + v * kLanes;
+        __m512i block[kLanes] = {};
+        for (int c = 0; c < std::min(kLanes, kept - column); ++c)
+          block[c] = units_at<T>(w + ptrdiff_t(column + c) * reduced + begin, reduced - begin);
+        transpose(block);
+        for (int u = 0; u < std::min(kLanes, units - unit); ++u)
+          _mm512_storeu_si512(packed + ((unit + u) * vectors + v) * kLanes, block[u]);
       }
+    packed += units * vectors * kLanes;
   }
 }
 
@@ -108,7 +143,7 @@ void pack(const Plan& plan, const float* const* parameters, size_t first_transpo
     const float *weight = parameters[2 * l], *bias = parameters[2 * l + 1];
     pack_rows<T>(weight, layer.in, layer.out, reinterpret_cast<Element*>(packed + layer.forward));
     if (l >= first_transposed)
-      pack_columns<T>(weight, layer.in, layer.out, reinterpret_cast<Element*>(packed + layer.transposed));
+      pack_columns<T>(weight, layer.in, layer.out, reinterpret_cast<int32_t*>(packed + layer.transposed));
     float* start = reinterpret_cast<float*>(packed + layer.bias);
     const bool pixels = plan.bernoulli && l + 1 == plan.layers.size();
     std::fill_n(start, width_of(layer.out), pixels ? kNever : 0.f);
@@ -147,11 +182,11 @@ void scale_rows(typename T::Element* rows, int width, int count, const float* fa
 }
 
 template <class T>
-void add_column_sums(float* sums, const typename T::Element* rows, int count, int columns) {
+void add_column_sums(float* sums, bool fresh, const typename T::Element* rows, int count, int columns) {
   const int width = width_of(columns);
   for (int column = 0; column < columns; column += kLanes) {
     const __mmask16 mask = mask_of(columns - column);
-    __m512 sum = _mm512_maskz_loadu_ps(mask, sums + column);
+    __m512 sum = _mm512_maskz_loadu_ps(fresh ? 0 : mask, sums + column);
     for (int row = 0; row < count; ++row) sum = _mm512_add_ps(sum, T::load(rows + size_t(row) * width + column));
     _mm512_mask_storeu_ps(sums + column, mask, sum);
   }

@@ -92,14 +92,16 @@ void multiply(const typename T::Element* x, int width, int rows, int units, cons
 }
 
 template <class T, int R, int V>
-void outer_tile(float* gradient, int columns, const int32_t* x, ptrdiff_t x_step, const int32_t* z, ptrdiff_t z_step,
-                int steps, __mmask16 last) {
+void outer_tile(float* gradient, bool fresh, int columns, const int32_t* x, ptrdiff_t x_step, const int32_t* z,
+                ptrdiff_t z_step, int steps, __mmask16 last) {
   __m512 sum[R][V];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v)
-      sum[r][v] = _mm512_maskz_loadu_ps(v + 1 < V ? 0xffff : last, gradient + ptrdiff_t(r) * columns + v * kLanes);
+    for (int v = 0; v < V; ++v) {
+      const __mmask16 mask = fresh ? 0 : v + 1 < V ? 0xffff : last;
+      sum[r][v] = _mm512_maskz_loadu_ps(mask, gradient + ptrdiff_t(r) * columns + v * kLanes);
+    }
   for (int s = 0; s < steps; ++s, x += x_step, z += z_step) {
     __m512i factor[V];
 #pragma GCC unroll 2
@@ -118,9 +120,11 @@ void outer_tile(float* gradient, int columns, const int32_t* x, ptrdiff_t x_step
       _mm512_mask_storeu_ps(gradient + ptrdiff_t(r) * columns + v * kLanes, v + 1 < V ? 0xffff : last, sum[r][v]);
 }
 
-// gradient (inputs x columns, float32) += x^T z over `rows` rows; x and z by `Pass::pairs`, rows padded to 16 elements
+// gradient (inputs x columns, float32) += x^T z over `rows` rows, or = where it is `fresh`; x and z by `Pass::pairs`,
+// rows padded to 16 elements
 template <class T>
-void add_weight_gradient(float* gradient, int inputs, int columns, const int32_t* x, const int32_t* z, int rows) {
+void add_weight_gradient(float* gradient, bool fresh, int inputs, int columns, const int32_t* x, const int32_t* z,
+                         int rows) {
   const int steps = (rows + T::kPack - 1) / T::kPack;
   const ptrdiff_t x_step = width_of(inputs), z_step = width_of(columns);
   for (int column = 0; column < columns; column += kTileVectors * kLanes) {
@@ -129,8 +133,8 @@ void add_weight_gradient(float* gradient, int inputs, int columns, const int32_t
     in_pieces(inputs, [&](int input, auto size) {
       constexpr int R = decltype(size)::value;
       float* target = gradient + ptrdiff_t(input) * columns + column;
-      if (wide) outer_tile<T, R, 2>(target, columns, x + input, x_step, z + column, z_step, steps, mask);
-      else outer_tile<T, R, 1>(target, columns, x + input, x_step, z + column, z_step, steps, mask);
+      if (wide) outer_tile<T, R, 2>(target, fresh, columns, x + input, x_step, z + column, z_step, steps, mask);
+      else outer_tile<T, R, 1>(target, fresh, columns, x + input, x_step, z + column, z_step, steps, mask);
     }, [] {});
   }
 }
