@@ -44,12 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _start(words: list[str]) -> None:
-    """Hand the words to Hydra, which composes (or completes, or shows) the configuration."""
-    import hydra
-
+    """Compose the configuration and run it, or do what another flag asks for."""
     from kexue_cli import command_line
     from kexue_cli.config import register_schemas
-    from kexue_cli.paths import conf_dir
 
     if ("-m" in words or "--multirun" in words) and "--cfg" not in words:
         from kexue_cli.sweep.session import sweep
@@ -57,14 +54,38 @@ def _start(words: list[str]) -> None:
         raise SystemExit(sweep(words))
     words = command_line.quoted(command_line.with_saved_overrides(words))
     register_schemas()
+    flagged = any(word.startswith("-") for word in words)
+    cfg = _composed_by_flags(words) if flagged else _composed(words)
+    if cfg is not None:
+        _run(cfg, words)
+
+
+def _composed(words: list[str]) -> DictConfig:
+    """The configuration, composed once; `hydra.main` would do it twice."""
+    from hydra import compose, initialize_config_dir
+
+    from kexue_cli.paths import conf_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", words)
+
+
+def _composed_by_flags(words: list[str]) -> DictConfig | None:
+    """Hydra's own flags: --cfg job, --info, shell completion, --config-dir.
+
+    None where it has only shown something.
+    """
+    import hydra
+
+    from kexue_cli.paths import conf_dir
+
     # Hydra would print its own short text and exit; its exceptions come to us instead.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.argv = [sys.argv[0], *words]
     composed: list[DictConfig] = []
-    compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-    compose(composed.append)()
-    for cfg in composed:  # none where Hydra only showed or completed something
-        _run(cfg, words)
+    main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    main(composed.append)()
+    return composed[0] if composed else None
 
 
 def _run(cfg: DictConfig, words: list[str]) -> None:

@@ -161,13 +161,17 @@ def register_schemas() -> None:
     """Tell Hydra every dataclass, as /schema/<group>/<option>; the YAML files refer to them."""
     from hydra.core.config_store import ConfigStore
 
-    store = ConfigStore.instance()
+    from kexue_cli.schema_node import SchemaNode
+
     schemas = dict(CORE_SCHEMAS)
     for module in task_config_modules():
         schemas.update(module.SCHEMAS)
     for path, schema in schemas.items():
-        group, _, name = f"schema/{path}".rpartition("/")
-        store.store(group=group, name=name, node=schema)
+        *groups, name = f"schema/{path}.yaml".split("/")
+        folder = ConfigStore.instance().repo
+        for group in groups:
+            folder = folder.setdefault(group, {})
+        folder[name] = SchemaNode(name, "/".join(groups), schema)
 
 
 def build(node: DictConfig, config_path: str, *args: Any, **runtime: Any) -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,9 @@ def test_wandb_writes_offline_into_the_run_directory(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     directory = log_three_steps(tmp_path, "wandb")
     (file,) = directory.path.glob("wandb/offline-run-*/*.wandb")
+    deadline = time.monotonic() + 60  # a process of wandb's own writes it, maybe after we closed
+    while file.stat().st_size <= 500 and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert file.stat().st_size > 500
     assert "wandb" in json.loads((directory.path / "trackers.json").read_text())
 
