@@ -9,6 +9,9 @@ from omegaconf import MISSING
 from kexue_cli.config import DataConfig
 from kexue_cli.errors import ConfigError
 
+GREY_IMAGES = ("digits", "mnist", "fashion_mnist", "images")
+IMAGE_SETS = (*GREY_IMAGES, "mnist_static")
+
 
 @dataclass
 class Iris(DataConfig):
@@ -75,4 +78,12 @@ def check_data(model: str, data: str) -> None:
     if model in ("gmm", "kmeans", "bernoulli_mixture") and counts:
         raise ConfigError(
             "data", f"{data} holds word counts; use model=plsa or model=multinomial_mixture"
+        )
+    if model in ("plsa", "multinomial_mixture") and data in ("iris", *GREY_IMAGES):
+        raise ConfigError(
+            "data", f"model={model} needs counts; use data=ap, data=word_counts or data=table"
+        )
+    if model == "bernoulli_mixture" and data == "iris":
+        raise ConfigError(
+            "data", f"model={model} needs bits; use data=digits, data=mnist_static or data=table"
         )

@@ -13,6 +13,7 @@ from kexue_cli.tasks.em.engine import Engine, Rows, release_pages
 from kexue_cli.tasks.em.kmeans_pass import Change, Known
 from kexue_cli.tasks.em.stage import Stage, State
 
+CACHED_VALUES = 64_000  # numbers in float64 that a second-level cache holds
 RESUM_EVERY = 20  # iterations after which centre sums are made anew, against rounding
 
 
@@ -200,12 +201,23 @@ def inertia(rows: Rows, centres: np.ndarray, labels: np.ndarray, engine: Engine)
     def one(numbered: tuple[int, tuple[int, int]]) -> float:
         start, stop = numbered[1]
         part = rows.part(start, stop)
-        squares = np.sum((part.centred() - centres[labels[start:stop]]) ** 2, axis=1)
+        squares = _squared_distances(part, centres, labels[start:stop])
         release_pages(rows.values)
         return float(squares.sum() if part.weights is None else squares @ part.weights)
 
     total = sum(engine.in_order(one, engine.share(rows.slices())))
     return float(engine.summed([np.array([total])])[0][0])
+
+
+def _squared_distances(rows: Rows, centres: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each row to the centre its label names, (n,)."""
+    squares = np.empty(len(rows))
+    few = max(1, CACHED_VALUES // rows.values.shape[1])
+    for start in range(0, len(rows), few):
+        away = rows.part(start, start + few).centred()
+        away -= centres[labels[start : start + few]]
+        squares[start : start + few] = np.einsum("nd,nd->n", away, away)
+    return squares
 
 
 def _refill(centres: np.ndarray, rows: Rows, state: _State, engine: Engine) -> None:
@@ -215,7 +227,7 @@ def _refill(centres: np.ndarray, rows: Rows, state: _State, engine: Engine) -> N
         return
     farthest = np.zeros((engine.ranks, len(empty), 1 + rows.values.shape[1]))  # distance, row
     candidates = [
-        _farthest(rows.part(start, stop), state.centres[state.labels[start:stop]], len(empty))
+        _farthest(rows.part(start, stop), state.centres, state.labels[start:stop], len(empty))
         for _, (start, stop) in engine.share(rows.slices())
     ]
     if candidates:
@@ -227,9 +239,8 @@ def _refill(centres: np.ndarray, rows: Rows, state: _State, engine: Engine) -> N
     centres[empty] = every[chosen, 1:]
 
 
-def _farthest(rows: Rows, centres: np.ndarray, number: int) -> np.ndarray:
+def _farthest(rows: Rows, centres: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
     """The `number` rows farthest from their centres: squared distance and row, (number, 1 + d)."""
-    y = rows.centred()
-    squares = np.sum((y - centres) ** 2, axis=1)
+    squares = _squared_distances(rows, centres, labels)
     chosen = np.argsort(-squares, kind="stable")[:number]
-    return np.column_stack([squares[chosen], y[chosen]])
+    return np.column_stack([squares[chosen], rows.centred()[chosen]])

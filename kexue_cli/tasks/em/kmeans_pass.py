@@ -81,7 +81,7 @@ Step = Callable[[Rows, Known], Change]
 
 
 class Pass(ctypes.Structure):
-    """Arguments and results of the kernel, as kmeans.cpp has them."""
+    """Arguments and results of the kernel, as kmeans.cpp has them; keeps the arrays it is given."""
 
     _fields_: ClassVar = [
         *((name, POINTER) for name in POINTERS),
@@ -92,6 +92,12 @@ class Pass(ctypes.Structure):
         ("square", ctypes.c_double),
     ]
 
+    def give(self, **arrays: np.ndarray) -> None:
+        """Set pointers by name."""
+        self.given = arrays
+        for name, array in arrays.items():
+            setattr(self, name, array.ctypes.data)
+
 
 @functools.cache
 def library() -> ctypes.CDLL:
@@ -101,6 +107,7 @@ def library() -> ctypes.CDLL:
     return build.load(SOURCE, signatures, "-ffp-contract=fast", "-fno-math-errno")
 
 
+@functools.cache
 def obstacle() -> str | None:
     """Why the kernel cannot be had here, or None."""
     try:
@@ -132,19 +139,25 @@ def native_step(
     near_shift: np.ndarray = shift.astype(number)
     compared = (centres + (shift - near_shift)).astype(number)
     packed, half = _packed(compared)
-    safe = _half_distance_to_next(centres).astype(np.float32)
-    path = travelled.astype(np.float32)
-    rounding = 5e-7 * max(8.0, np.sqrt(centres.shape[1]))
+    common = Pass(columns=len(shift), clusters=len(centres), afresh=afresh, prune=prune)
+    common.drift, common.rounding = drift, 5e-7 * max(8.0, np.sqrt(len(shift)))
+    common.give(
+        shift=shift,
+        near_shift=near_shift,
+        centres=compared,
+        packed=packed,
+        half=half,
+        safe=_half_distance_to_next(centres).astype(np.float32),
+        travelled=travelled.astype(np.float32),
+    )
 
     def step(part: Rows, known: Known) -> Change:
-        found = Change.none(centres.shape)
-        values = np.ascontiguousarray(part.values, number)
-        weights = None if part.weights is None else np.ascontiguousarray(part.weights, np.float64)
-        arrays = (values, shift, near_shift, compared, packed, half, weights, safe, path, *known)
-        pointers = [
-            None if a is None else a.ctypes.data for a in (*arrays, found.sums, found.count)
-        ]
-        made = Pass(*pointers, len(values), *centres.T.shape, afresh, prune, drift, rounding)
+        found, made = Change.none(centres.shape), Pass.from_buffer_copy(common)
+        made.row_count = len(part)
+        own = {"rows": np.ascontiguousarray(part.values, number), **known._asdict()}
+        if part.weights is not None:
+            own["weights"] = np.ascontiguousarray(part.weights, np.float64)
+        made.give(**own, sums=found.sums, count=found.count)
         function(ctypes.byref(made))
         return Change(made.moved, made.compared, made.square, found.sums, found.count)
 
