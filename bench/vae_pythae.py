@@ -37,7 +37,7 @@ def median_seconds(call: Callable[[], object], seconds: float) -> float:
     return statistics.median(times)
 
 
-def ours(threads: int, k: int, precision: str, nll: bool, samples: int) -> float:
+def ours(threads: int, k: int, precision: str, nll: bool, samples: int, seconds: float) -> float:
     """Seconds of one training step, or of the NLL of one image."""
     import numpy as np
     import torch
@@ -58,10 +58,10 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int) -> float
     if nll:
         model.eval()
         with autocast:
-            seconds = median_seconds(
-                lambda: likelihood_numbers(model, x[0], None, samples, [], rows=5000), 5
+            found = median_seconds(
+                lambda: likelihood_numbers(model, x[0], None, samples, [], rows=5000), seconds
             )
-        return seconds / BATCH
+        return found / BATCH
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-4, fused=True)
 
     def step() -> None:
@@ -71,7 +71,7 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int) -> float
         optimizer.step()
         optimizer.zero_grad()
 
-    return median_seconds(step, 4)
+    return median_seconds(step, seconds)
 
 
 PEER = """
@@ -82,7 +82,7 @@ from pythae.models import IWAE, IWAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 threads, k, samples = int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[5])
-nll = sys.argv[4] == "nll"
+nll, seconds = sys.argv[4] == "nll", float(sys.argv[6])
 torch.set_num_threads(threads)
 class Encoder(BaseEncoder):
     def __init__(self):
@@ -110,14 +110,14 @@ if nll:
     with torch.no_grad():
         few = x[:4]
         print(json.dumps(median_seconds(lambda: model.get_nll(few, n_samples=samples,
-        batch_size=100), 4) / 4))
+        batch_size=100), seconds) / 4))
 else:
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-4)
     def step():
         optimizer.zero_grad()
         model({"data": x}).loss.backward()
         optimizer.step()
-    print(json.dumps(median_seconds(step, 4)))
+    print(json.dumps(median_seconds(step, seconds)))
 """
 
 
@@ -127,19 +127,22 @@ def in_process(command: list[str]) -> float:
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def compare(peer: str, threads: int, k: int, nll: bool, samples: int, turns: int) -> None:
+def compare(given: argparse.Namespace, k: int, nll: bool) -> None:
     """Print both medians and their ratio, and the rate of multiplications that ours reaches."""
+    threads, samples = given.threads, given.samples
     here = str(Path(__file__).parent)
     own: list[float] = []
     own_bf16: list[float] = []
     theirs: list[float] = []
     kind = "nll" if nll else "step"
-    for _ in range(turns):
-        words = [peer, "-c", PEER, here, str(threads), str(k), kind, str(samples)]
+    for _ in range(given.turns):
+        words = [given.peer, "-c", PEER, here, str(threads), str(k), kind, str(samples)]
+        words.append(str(given.seconds))
         theirs.append(in_process(words))
         for precision, found in (("fp32", own), ("bf16", own_bf16)):
             words = [sys.executable, __file__, "--side", precision, "--threads", str(threads)]
             words += ["--k", str(k), "--samples", str(samples), *(["--nll"] if nll else [])]
+            words += ["--seconds", str(given.seconds)]
             found.append(in_process(words))
     times = [statistics.median(values) * 1e3 for values in (theirs, own, own_bf16)]
     if nll:
@@ -162,21 +165,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="Python of an environment with pythae")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="of each side and turn")
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--k", type=int, default=0, help="one k only; 0: 1, 5, 50 and the NLL")
     parser.add_argument("--nll", action="store_true", help="the NLL only")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        print(json.dumps(ours(given.threads, given.k, given.side, given.nll, given.samples)))
+        settings = (given.threads, given.k, given.side, given.nll, given.samples, given.seconds)
+        print(json.dumps(ours(*settings)))
         return
     if not given.peer:
         parser.error("--peer is needed: see above")
     for k in [given.k] if given.k else [] if given.nll else [1, 5, 50]:
-        compare(given.peer, given.threads, k, False, given.samples, given.turns)
+        compare(given, k, nll=False)
     if given.nll or not given.k:
-        compare(given.peer, given.threads, 1, True, given.samples, given.turns)
+        compare(given, 1, nll=True)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,7 @@ class MnistStatic(DataConfig):
 
 @dataclass
 class ImageFiles(DataConfig):
-    """The user's own images: a folder of picture files, an .npz, or a .mat (OMNIGLOT, Frey
-    faces).
-    """
+    """The user's own images: a folder of pictures, an .npz, or a .mat (OMNIGLOT, Frey faces)."""
 
     name: str = "images"
     task: str = "any"

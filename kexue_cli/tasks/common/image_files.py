@@ -1,6 +1,4 @@
-"""File formats of images: idx (LeCun), picture folders, npz, and the .mat files of OMNIGLOT and
-Frey faces.
-"""
+"""File formats of images: idx (LeCun), picture folders, npz, .mat (OMNIGLOT, Frey faces)."""
 
 from __future__ import annotations
 
@@ -84,8 +82,7 @@ def read_npz(path: Path, height: int | None, width: int | None) -> tuple[Arrays,
     """Images of a user's .npz (keys: see SPLIT_KEYS) or .mat file, and their number of levels.
 
     Of .mat files it knows OMNIGLOT's chardata.mat of the IWAE authors (data, testdata: a column of
-    784 per image) and
-    frey_rawface.mat (ff: a column of 28 x 20 per image).
+    784 per image) and frey_rawface.mat (ff: a column of 28 x 20 per image).
     """
     if not path.is_file():
         raise UserError(f"data.path={path}: no such file")
@@ -132,9 +129,7 @@ def _mat_images(path: Path) -> dict[str, np.ndarray]:
 def as_pictures(
     array: np.ndarray, height: int | None, width: int | None, source: str
 ) -> np.ndarray:
-    """(n, height, width) from that, from (n, height, width, 1), or from flat rows (n,
-    height*width).
-    """
+    """(n, height, width) from that, (n, height, width, 1), or flat rows (n, height*width)."""
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 3:
@@ -164,8 +159,7 @@ def _class_numbers(labels: np.ndarray, n: int, path: Path) -> np.ndarray:
 
 
 def quantised(arrays: Arrays, source: str) -> tuple[Arrays, int | None]:
-    """Pixels as integers 0 .. levels-1 where the values allow it, else as float32 in [0, 1] with
-    levels None.
+    """Pixels as integers 0 .. levels-1 where they are, else float32 in [0, 1] and levels None.
 
     Accepts 0/1, 0 .. 255, and fractions in [0, 1]; raises UserError for every other range.
     """
@@ -199,8 +193,9 @@ def _converted(arrays: Arrays, scale: int, dtype: Any) -> Arrays:
 
 
 def read_folder(root: Path, grayscale: bool) -> tuple[Arrays, int | None]:
-    """Pictures below `root`: split folders (train, valid, test) if there are, class folders below
-    those if there are.
+    """Pictures below `root`: split folders (train, valid, test), class folders below those.
+
+    Both only where there are any.
     """
     splits = {split: root / split for split in SPLIT_KEYS if (root / split).is_dir()}
     if "train" not in splits:

@@ -1,6 +1,4 @@
-"""Image data sets as arrays: one `ImageSet` with train, valid and test, whatever the file
-format.
-"""
+"""Image data sets as arrays: one `ImageSet` of three splits, whatever the file format."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ SPLIT_SEED = 20180324  # of the fixed permutations below; no run's seed changes 
 
 @dataclass(frozen=True)
 class Images:
-    """One split: `pixels` (n, height, width), `labels` (n,) int64 or None, `ids` (n,) int64 row in
-    its file.
-    """
+    """One split: pixels (n, height, width), labels (n,) int64 or None, row numbers `ids` (n,)."""
 
     pixels: np.ndarray
     labels: np.ndarray | None
@@ -38,9 +34,7 @@ class Images:
         return Images(self.pixels[rows], labels, self.ids[rows])
 
     def thinned(self, limit: int | None) -> Images:
-        """At most `limit` images, spread evenly over the file, so that a file sorted by class
-        keeps all classes.
-        """
+        """At most `limit` images, evenly over the file: one sorted by class keeps all classes."""
         if limit is None or limit >= len(self):
             return self
         return self.take(np.linspace(0, len(self) - 1, limit).round().astype(np.int64))
@@ -114,9 +108,7 @@ def digits(valid_size: int = 200, test_size: int = 400) -> ImageSet:
 
 
 def idx_images(name: str, root: Path, valid_size: int = 5000) -> ImageSet:
-    """MNIST or Fashion-MNIST: the last `valid_size` of the training file are the validation
-    split.
-    """
+    """MNIST or Fashion-MNIST; validation is the last `valid_size` of the training file."""
     train = _idx_pair(name, root, "train")
     first = len(train) - valid_size
     if not 0 < first <= len(train):

@@ -25,8 +25,10 @@ from kexue_cli.tasks.vae.sphere import SphereLatent
 
 @dataclass(frozen=True)
 class Images:
-    """What a builder must know of the data: (height, width), gray levels, classes, mean training
-    image (pixels,).
+    """What a builder must know of the data.
+
+    `shape` is (height, width), `levels` the number of gray levels, `mean` the mean training image
+    (pixels,).
     """
 
     shape: tuple[int, int]
@@ -107,9 +109,7 @@ def iwae_mlp(
     top_hidden: int,
     bias_from_data: bool,
 ) -> Vae:
-    """Burda et al. 2016: x-200-200-z50 (one layer), or z1 of 100 and z2 of 50 above it (two
-    layers); tanh.
-    """
+    """Burda et al. 2016, tanh: x-200-200-z50; with two layers z1 of 100, z2 of 50 above it."""
     if layers == 1:
         return vae_mlp(
             images,
@@ -140,9 +140,7 @@ def vae_linear(
     sigma: str,
     sigma_value: float,
 ) -> Vae:
-    """Linear encoder and decoder, Gaussian noise: at its optimum probabilistic PCA (Lucas et al.
-    2019).
-    """
+    """Linear nets, Gaussian noise: at its optimum probabilistic PCA (Lucas et al. 2019)."""
     return vae_mlp(
         images, generators, latent, [], "linear", "gaussian", sigma, sigma_value, 1e-6, squash=False
     )

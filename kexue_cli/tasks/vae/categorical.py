@@ -17,9 +17,8 @@ class CategoricalLatent(nn.Module):
     """`variables` one-hot latents of `classes` each, relaxed by Gumbel-softmax while training.
 
     Post https://kexue.fm/archives/6705. While evaluating the draws are exact one-hots, so that
-    log-weights are honest.
-    The KL to the uniform prior is sum p log p + log(classes) per variable; all of it counts as
-    the variance part.
+    log-weights are honest. The KL to the uniform prior is sum p log p + log(classes) per variable;
+    all of it counts as the variance part.
     """
 
     def __init__(

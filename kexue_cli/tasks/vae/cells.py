@@ -1,8 +1,7 @@
 """Groups of cells: what is trained in one run, from a single model to a whole table.
 
 A group is one batched `Vae` with one recipe; its cells differ in seed, beta or penalty weight.
-Groups of a run see the
-same rows of the same minibatch and share nothing else.
+Groups of a run see the same rows of the same minibatch and share nothing else.
 """
 
 from __future__ import annotations
@@ -63,9 +62,7 @@ class Temperature:
 
 @dataclass
 class Group:
-    """One batched model, its recipe and pixels; `cells` holds what tells each cell from the
-    others.
-    """
+    """One batched model, its recipe and pixels; `cells`: what tells each cell from the others."""
 
     model: Vae
     recipe: Recipe

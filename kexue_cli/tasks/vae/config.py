@@ -20,6 +20,18 @@ OBJECTIVES = (
 KL_FORMS = ("analytic", "sampled", "stl")
 PIXELS = ("auto", "dynamic", "fixed", "gray", "dequantised")
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "discretised_logistic")
+STUDIES = (
+    "beta",
+    "penalties",
+    "decoders",
+    "samples",
+    "prior_sampling",
+    "kl_form",
+    "reinforce",
+    "signal_to_noise",
+    "conditional",
+    "iwae_table",
+)
 ENGINES = ("auto", "native", "plain")
 SIGMAS = ("fixed", "learned", "optimal", "pixel")
 MODELS = "kexue_cli.tasks.vae.builders"
@@ -53,10 +65,8 @@ class VaeTask(TaskConfig):
     nll_samples: int = 500  # importance samples per image of the test NLL; 0: none
     nll_images: int | None = None  # test images it is averaged over; null: all
     bounds: list[int] = field(default_factory=lambda: [5, 50])  # k of the bounds L_k reported
-    engine: str = (
-        "auto"  # dense layers on a CPU: native (own AVX-512 kernels) | plain (torch) | auto
-    )
-    rows_in_flight: int | None = None  # decoder rows at once while evaluating; null: 500 on a CPU
+    engine: str = "auto"  # dense layers on a CPU: auto | native (AVX-512 kernels) | plain (torch)
+    rows_in_flight: int | None = None  # decoder rows at once while evaluating; null: by the device
 
 
 @dataclass
@@ -65,9 +75,7 @@ class GaussianModel(ModelConfig):
 
     task: str = "vae"
     latent: int = 2
-    likelihood: str = (
-        "bernoulli"  # bernoulli | continuous_bernoulli | gaussian | discretised_logistic
-    )
+    likelihood: str = "bernoulli"  # continuous_bernoulli | gaussian | discretised_logistic
     sigma: str = "fixed"  # of gaussian: fixed | learned | optimal | pixel
     sigma_value: float = 1.0  # fixed, or where learning starts
     sigma_floor: float = 0.01  # of pixel
@@ -176,6 +184,8 @@ SCHEMAS = {
 def check(cfg: Any) -> None:
     """Rules across fields; raises ConfigError naming the key."""
     task, model = cfg.task, cfg.model
+    if task.study is not None:
+        _one_of("task.study", task.study, STUDIES)
     _one_of("task.objective", task.objective, OBJECTIVES)
     _one_of("task.kl", task.kl, KL_FORMS)
     _one_of("task.pixels", task.pixels, PIXELS)

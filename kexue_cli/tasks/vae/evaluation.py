@@ -1,8 +1,7 @@
-"""Numbers of a trained model in nats per image. Every function keeps the cell dimension and works
-in chunks.
+"""Numbers of a trained model in nats per image.
 
-Burda et al. 2016, section 5: NLL by importance sampling from q; active units by the variance of
-the posterior mean.
+Every function keeps the cell dimension and works in chunks. Burda et al. 2016, section 5: NLL by
+importance sampling from q; active units by the variance of the posterior mean.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ def nothing(_: int) -> None:
 def elbo_numbers(
     model: Vae, x: Tensor, labels: Tensor | None, rows: int = 2000
 ) -> dict[str, Tensor]:
-    """Means over the images x (n, pixels): reconstruction, kl, kl_mean, kl_variance, neg_elbo,
-    each (cells,);
-    kl_per_latent (cells, latents), active_units (cells,), mean_sigma (cells,) where the latents
-    have them.
+    """The bound and its parts, means over the images x (n, pixels).
+
+    reconstruction, kl, kl_mean, kl_variance, neg_elbo: (cells,); kl_per_latent (cells, latents),
+    active_units (cells,), mean_sigma (cells,) where the latents have them.
 
     One draw of z per image; the KL in closed form where there is one, else log q - log p of the
     same draw.
@@ -77,9 +76,7 @@ def log_weights(
     rows: int = 2000,
     tick: Tick = nothing,
 ) -> Iterator[Tensor]:
-    """Log-weights log p(x,z)/q(z|x) of `samples` draws for one group of images after the other,
-    (cells,
-    images, samples).
+    """Log p(x,z)/q(z|x) of `samples` draws: (cells, images, samples) for one part after another.
 
     At most about `rows` decoder rows per cell are in memory at once; the encoder runs once per
     image, for many images together.
@@ -108,8 +105,7 @@ def likelihood_numbers(
     rows: int = 2000,
     tick: Tick = nothing,
 ) -> dict[str, Tensor]:
-    """Per image, (cells, n): `nll_is<samples>`, `neg_bound_k<k>` for each k in `bounds`, `ess` of
-    the samples.
+    """Per image, (cells, n): `nll_is<samples>`, `neg_bound_k<k>` for k in `bounds`, `ess`.
 
     All come from the same draws: L_k is the mean over blocks of k. The effective sample size is
     (sum w)^2 / sum w^2.
@@ -135,8 +131,7 @@ def _mean_bound(weights: Tensor, k: int) -> Tensor:
 
 @torch.no_grad()
 def aggregate_kl(model: Vae, x: Tensor, labels: Tensor | None) -> Tensor:
-    """KL(q(z) || p(z)) of the aggregate posterior q(z) = mean of q(z|x_j) over the n images x,
-    (cells,).
+    """KL(q(z) || p(z)), q(z) the mean of q(z|x_j) over the n images x, (cells,).
 
     One z per image; log q(z_i) over all n posteriors, its own among them: an estimate from below,
     by at most the part of the mutual information beyond log n. For normal latents with the prior
@@ -152,10 +147,7 @@ def aggregate_kl(model: Vae, x: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def pairwise_log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """The log N(z_i; mean_j, exp(log_var_j)) for all pairs, (cells, n, n), by three matrix
-    products in
-    float64.
-    """
+    """Log N(z_i; mean_j, exp(log_var_j)) of all pairs, (cells, n, n), by products in float64."""
     z, mean, precision = z.double(), mean.double(), torch.exp(-log_var.double())
     square = torch.matmul(z * z, precision.mT) - 2 * torch.matmul(z, (mean * precision).mT)
     own = (mean * mean * precision + log_var + LOG_TWO_PI).sum(-1)  # (cells, n)
@@ -163,9 +155,7 @@ def pairwise_log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
 
 
 def chunks(x: Tensor, labels: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Images (n, pixels) and one-hot labels (1, n, classes) in pieces of `size`: (1, piece,
-    pixels).
-    """
+    """Images (n, pixels) as (1, `size`, pixels), with labels (1, n, classes) cut alike."""
     for first in range(0, len(x), size):
         part = slice(first, first + size)
         yield x[part].unsqueeze(0), None if labels is None else labels[:, part]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 def gradient_moments(
     loss: Callable[[], Tensor], parameters: list[nn.Parameter], repeats: int
 ) -> tuple[Tensor, Tensor]:
-    """(mean, variance) of every coordinate of d loss / d parameters, flat float64, over `repeats`
-    fresh draws.
+    """(mean, variance) of each coordinate of d loss / d parameters over `repeats` fresh draws.
+
+    Flat, float64.
     """
     total = square = torch.zeros(())
     for repeat in range(repeats):
@@ -29,8 +30,9 @@ def gradient_moments(
 
 
 def signal_to_noise(mean: Tensor, variance: Tensor) -> float:
-    """Mean over the coordinates of |mean| / standard deviation, dead ones left out. Rainforth et
-    al. 2018, eq. 4.
+    """Mean of |mean| / standard deviation over the coordinates that vary.
+
+    Rainforth et al. 2018, eq. 4.
     """
     alive = variance > 0
     return float((mean[alive].abs() / variance[alive].sqrt()).mean()) if bool(alive.any()) else 0.0

@@ -1,8 +1,8 @@
 """q(z|x) and p(z): normal latents, in one layer or two, behind the interface of all: `draw`.
 
 Shapes: features (cells, batch, n); draws z (cells, batch, k, latents); densities (cells, batch, k)
-in nats. `frozen` detaches q's parameters inside log q (not inside z): sticking the landing,
-Roeder et al. 2017.
+in nats. `frozen` detaches q's parameters inside log q (not inside z): sticking the landing, Roeder
+et al. 2017.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ LOG_VAR_RANGE = (-30.0, 20.0)  # exp(log_var) stays finite and above 1e-13 from 
 
 @dataclass
 class Draw:
-    """k draws from q(z|x) with their densities; the KL parts are (cells, batch, latents), None if
-    not closed.
-    """
+    """k draws from q(z|x) with their densities."""
 
     z: Tensor
     log_posterior: Tensor
@@ -48,9 +46,7 @@ class Draw:
 
 
 def log_normal(z: Tensor, mean: Tensor | float, log_var: Tensor | None) -> Tensor:
-    """The log N(z; mean, exp(log_var)) summed over the last dimension; log_var None means unit
-    variance.
-    """
+    """Log N(z; mean, exp(log_var)), summed over the last dimension; log_var None: variance 1."""
     square = (z - mean) ** 2
     if log_var is None:
         return -0.5 * (square.sum(-1) + z.shape[-1] * LOG_TWO_PI)
@@ -60,8 +56,7 @@ def log_normal(z: Tensor, mean: Tensor | float, log_var: Tensor | None) -> Tenso
 def gaussian_kl(
     mean: Tensor, log_var: Tensor, prior_mean: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """KL(N(mean, exp(log_var)) || N(prior_mean, 1)) elementwise as its mean part and its variance
-    part.
+    """KL(N(mean, exp(log_var)) || N(prior_mean, 1)), elementwise: mean part, variance part.
 
     0.5 (mean - prior_mean)^2 and 0.5 (exp(log_var) - log_var - 1). Source: post I, archives/5253.
     """
@@ -97,8 +92,7 @@ class Reparameterised(torch.autograd.Function):
 class GaussianLatent(nn.Module):
     """Diagonal normal posterior; the prior is N(0, I) or, with classes, N(mean of the class, I).
 
-    `log_sigma`: the net's second output is log sigma (Burda et al.) in place of log sigma^2 (the
-    posts).
+    `log_sigma`: the second head is log sigma (Burda et al.) in place of log sigma^2 (the posts).
     """
 
     def __init__(
@@ -140,10 +134,7 @@ class GaussianLatent(nn.Module):
         noise: Tensor | None = None,
         frozen: bool = False,
     ) -> Draw:
-        """Draw k times, reparameterised draws; `noise` (cells, batch, k, latents) replaces the
-        standard normal
-        one.
-        """
+        """The k reparameterised draws; `noise` (cells, batch, k, latents) if not normal ones."""
         mean, log_var = self.posterior(features)
         prior_mean = self.prior_mean(labels)
         if noise is None:
@@ -197,7 +188,7 @@ class TwoLayerLatent(nn.Module):
         noise: Tensor | None = None,
         frozen: bool = False,
     ) -> Draw:
-        """Draw k pairs (z1, z2); `noise` is (cells, batch, k, latents + top)."""
+        """The k pairs (z1, z2); `noise` is (cells, batch, k, latents + top)."""
         lower_noise, upper_noise = (
             (None, None)
             if noise is None

@@ -1,8 +1,7 @@
 """p(x|z): what the decoder's outputs mean. Post II, https://kexue.fm/archives/5343.
 
 Shapes: images x (cells or 1, batch, pixels) in [0, 1]; outputs (cells, batch, k, pixels *
-outputs_per_pixel);
-log-densities (cells, batch, k), summed over the pixels, in nats.
+outputs_per_pixel); log-densities (cells, batch, k), summed over the pixels, in nats.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ CACHE_NUMBERS = 2**17  # float32 numbers that a core's second-level cache holds 
 
 
 class _BernoulliLogProb(torch.autograd.Function):
-    """sum_d x_d l_d - softplus(l_d) with the gradient x - sigmoid(l): one sigmoid and one log per
-    pixel.
+    """sum_d x_d l_d - softplus(l_d), its gradient x - sigmoid(l): a sigmoid and a log per pixel.
 
     softplus(l) = -log sigmoid(-l); where sigmoid(-l) underflows (l above 87) the slow form is
     taken.
@@ -62,9 +60,7 @@ def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def continuous_bernoulli_log_normaliser(logits: Tensor) -> Tensor:
-    """Log C with C = logit / tanh(logit / 2), elementwise. Source: Loaiza-Ganem and Cunningham
-    2019, eq. 5.
-    """
+    """Log C, C = logit / tanh(logit / 2), elementwise. Loaiza-Ganem and Cunningham 2019, eq. 5."""
     small = logits.abs() < 0.3
     safe = torch.where(small, torch.ones_like(logits), logits)
     square = logits * logits
@@ -90,9 +86,9 @@ def discretised_logistic_log_prob(
 ) -> Tensor:
     """Log P of x = v / (levels-1), v = 0 .. levels-1, under a logistic cut into bins; elementwise.
 
-    The end bins reach to infinity. With a, b the standardised bin edges,
-    sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which loses no digits.
-    Source: Salimans et al. 2017 (PixelCNN++), section 2.1.
+    The end bins reach to infinity. With a, b the standardised bin edges, sigmoid(a) - sigmoid(b) =
+    sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which loses no digits. Source: Salimans et al. 2017
+    (PixelCNN++), section 2.1.
     """
     half = 0.5 / (levels - 1)
     inverse = torch.exp(-log_scale)
@@ -138,10 +134,8 @@ class Gaussian(nn.Module):
     """Mean per pixel, and sigma in one of four ways.
 
     `fixed`: `sigma`; `learned`: one number, trained; `optimal`: the minibatch's root mean square
-    error, which maximises
-    the likelihood (Rybkin et al. 2021), remembered as a running value for evaluation; `pixel`: an
-    output per pixel,
-    kept above `floor` by a softplus.
+    error, which maximises the likelihood (Rybkin et al. 2021), remembered as a running value for
+    evaluation; `pixel`: an output per pixel, kept above `floor` by a softplus.
     """
 
     continuous: ClassVar[bool] = True

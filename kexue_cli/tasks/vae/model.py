@@ -26,9 +26,7 @@ Latent = GaussianLatent | TwoLayerLatent | CategoricalLatent | SphereLatent
 
 @dataclass
 class Terms:
-    """log p(x|z), log p(z), log q(z|x): (cells, batch, k) in nats; `draw` has z and the
-    closed-form KL.
-    """
+    """Log p(x|z), log p(z), log q(z|x): (cells, batch, k) in nats; `draw` has z and the KL."""
 
     log_likelihood: Tensor
     log_prior: Tensor
@@ -42,8 +40,9 @@ class Terms:
 
 
 class Vae(nn.Module):
-    """`cells` independent auto-encoders of one shape. `conditional`: encoder and decoder see the
-    one-hot label too.
+    """`cells` independent auto-encoders of one shape.
+
+    `conditional`: encoder and decoder see the one-hot label too.
     """
 
     def __init__(
@@ -70,9 +69,7 @@ class Vae(nn.Module):
         return self.conditional or getattr(self.latent, "class_mean", None) is not None
 
     def features(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Encoder output for images x (cells or 1, batch, pixels), one-hot labels (1, batch,
-        classes).
-        """
+        """Encoder outputs for x (cells or 1, batch, pixels), labels (1, batch, classes)."""
         encoded: Tensor = self.encoder(self._with_labels(x, labels))
         return encoded
 

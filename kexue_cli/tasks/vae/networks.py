@@ -1,10 +1,8 @@
-"""Networks with a leading "cell" dimension: several independent models trained as one batched
-model.
+"""Networks with a leading "cell" dimension: independent models trained as one batched model.
 
 A plain run has one cell. Cells share nothing but the minibatch: every weight is (cells, ...), so
-that the
-gradient of the sum of the cells' losses is each cell's own gradient, and Adam on it is each cell's
-own Adam.
+that the gradient of the sum of the cells' losses is each cell's own gradient, and Adam on it is
+each cell's own Adam.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ class CellLinear(nn.Module):
     """`cells` independent affine maps: x (cells or 1, rows, inputs) -> (cells, rows, outputs).
 
     Weights are (cells, inputs, outputs), Keras' order. Glorot-uniform, zero bias, as Keras and
-    Burda et al.; cell i
-    draws from `generators[i]` alone and so starts like the same cell trained by itself.
+    Burda et al.; cell i draws from `generators[i]` alone and so starts like the same cell trained
+    by itself.
     """
 
     def __init__(self, generators: Sequence[torch.Generator], inputs: int, outputs: int) -> None:
@@ -43,9 +41,7 @@ class CellLinear(nn.Module):
 
 
 class Tanh(torch.autograd.Function):
-    """tanh as 2 sigmoid(2x) - 1: on a CPU several times faster than torch.tanh, absolute error
-    1e-7 in float32.
-    """
+    """The tanh as 2 sigmoid(2x) - 1: on a CPU several times faster, error 1e-7 in float32."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
@@ -74,8 +70,7 @@ def activation(name: str, x: Tensor) -> Tensor:
 
 
 class Mlp(nn.Module):
-    """Dense layers: (cells or 1, rows, inputs) -> (cells, rows, outputs); the activation follows
-    every layer.
+    """Dense layers, each with its activation: (cells or 1, rows, inputs) -> (cells, rows, n).
 
     Without hidden layers it hands its input on.
     """
@@ -130,8 +125,7 @@ class ConvEncoder(nn.Module):
     """The posts' convolutional encoder: (1, rows, height*width) -> (1, rows, dense).
 
     3x3 convolutions of stride 2, ReLU, flatten, dense ReLU. Keras' "same" on even sizes pads 0
-    before and 1 after, and
-    its Flatten is channels-last. One cell only.
+    before and 1 after, and its Flatten is channels-last. One cell only.
     """
 
     def __init__(
@@ -159,8 +153,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Mirror of ConvEncoder: (1, rows, latents) -> (1, rows, height*width) before the last
-    activation.
+    """Mirror of ConvEncoder, without a last activation: (1, rows, latents) -> (1, rows, pixels).
 
     Keras' transposed "same" is the full transposed convolution with the last row and column cut
     off.

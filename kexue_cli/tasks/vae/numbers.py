@@ -38,8 +38,9 @@ def bound_numbers(task: VaeTask, group: Group, split: str) -> list[dict[str, flo
 
 
 def sampled_numbers(task: VaeTask, group: Group, split: str) -> list[dict[str, float]]:
-    """One dict per cell: NLL and bounds L_k by importance sampling, k and pixel protocol in their
-    names.
+    """One dict per cell: NLL and bounds L_k by importance sampling.
+
+    k and pixel protocol are in their names.
     """
     found = per_image_likelihood(task, group, split)
     means = {name: value.double().mean(1) for name, value in found.items()}

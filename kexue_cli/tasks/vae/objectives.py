@@ -1,5 +1,4 @@
-"""What is maximised: bounds on log p(x), and their gradients. All functions return (cells, batch)
-in nats.
+"""What is maximised: bounds on log p(x), (cells, batch) in nats, and their gradients.
 
 Post III, https://kexue.fm/archives/5383; Burda et al. 2016; Tucker et al. 2019 (DReG).
 """
@@ -22,15 +21,14 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
 
 def iwae_bound(terms: Terms) -> Tensor:
-    """L_k = log (1/k) sum_i p(x, z_i) / q(z_i|x); its gradient is the plain one. k = 1: the
-    sampled ELBO.
-    """
+    """L_k = log (1/k) sum_i p(x, z_i) / q(z_i|x) with its plain gradient; k = 1: sampled ELBO."""
     return log_mean_exp(terms.log_weights)
 
 
 def vae_or_iwae(terms: Terms, iwae: Tensor) -> Tensor:
-    """Per cell, where `iwae` (cells, 1) is true L_k, else the mean of the k log-weights (Burda et
-    al.'s VAE).
+    """L_k in the cells where `iwae` (cells, 1) is true, else the mean of the k log-weights.
+
+    The latter is Burda et al.'s VAE.
     """
     log_weights = terms.log_weights
     return torch.where(iwae, log_mean_exp(log_weights), log_weights.mean(-1))
@@ -41,11 +39,9 @@ def beta_elbo(
 ) -> Tensor:
     """E log p(x|z) - beta KL, averaged over the k draws.
 
-    `kl`: "analytic" where the latent has a closed form, "sampled": log q - log p at the same
-    draws. `free_bits`: nats
-    per latent below which the KL, averaged over the minibatch, costs nothing (Kingma et al. 2016).
-    `beta` may be
-    (cells, 1).
+    `kl`: "analytic" where the latent has a closed form, "sampled": log q - log p at the same draws.
+    `free_bits`: nats per latent below which the KL, averaged over the minibatch, costs nothing
+    (Kingma et al. 2016). `beta` may be (cells, 1).
     """
     reconstruction = terms.log_likelihood.mean(-1)
     closed = terms.draw.kl
@@ -60,10 +56,7 @@ def beta_elbo(
 
 
 def two_penalties(terms: Terms, weight: float | Tensor) -> Tensor:
-    """Bound log p(x|z) - |mean|^2/2 - weight |log_var|^2/2: what post I tries before it arrives at
-    the
-    KL.
-    """
+    """Log p(x|z) - |mean|^2/2 - weight |log_var|^2/2: post I on its way to the KL."""
     mean, log_var = terms.draw.mean, terms.draw.log_var
     assert mean is not None
     assert log_var is not None
@@ -76,9 +69,8 @@ def doubly_reparameterised(
 ) -> Tensor:
     """L_k with the DReG gradient for the encoder: its signal does not drown as k grows.
 
-    With w the normalised weights, the decoder's gradient is sum w d log p; the encoder's is sum
-    w^2 d log w/dz dz/dphi
-    without the score term. The second w enters by a hook on z.
+    With w the normalised weights, the decoder's gradient is sum w d log p; the encoder's is sum w^2
+    d log w/dz dz/dphi without the score term. The second w enters by a hook on z.
     """
     draw = model.latent.draw(model.features(x, labels), labels, k, noise, frozen=True)
     terms = model.terms(x, draw, labels)
@@ -91,8 +83,7 @@ def doubly_reparameterised(
 
 
 def prior_sampling(model: Vae, x: Tensor, k: int) -> Tensor:
-    """Bound log (1/k) sum_i p(x|z_i) with the same k draws from the *prior* for the whole minibatch
-    (post III).
+    """Log (1/k) sum_i p(x|z_i), the k draws from the *prior* shared by the minibatch (post III).
 
     For a Bernoulli decoder. All pairs of image and draw are one matrix product: x.l - sum
     softplus(l).
@@ -104,12 +95,10 @@ def prior_sampling(model: Vae, x: Tensor, k: int) -> Tensor:
 
 
 def score_function(model: Vae, x: Tensor, k: int, baseline: bool, score: bool = True) -> Tensor:
-    """ELBO whose encoder gradient is REINFORCE: log p(x|z) d log q(z|x), z a constant; closed-form
-    KL.
+    """ELBO whose encoder gradient is REINFORCE: log p(x|z) d log q(z|x), z a constant.
 
     `baseline` subtracts the minibatch mean of log p(x|z); without `score` the encoder learns from
-    the KL alone. The
-    value is the usual ELBO.
+    the KL alone. The value is the usual ELBO.
     """
     latent = model.latent
     assert isinstance(latent, GaussianLatent)
@@ -139,9 +128,7 @@ def objective(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> tuple[Tensor, Terms | None]:
-    """(bound to maximise (cells, batch), terms where there are any) of the objective called
-    `name`.
-    """
+    """(bound to maximise (cells, batch), terms if there are any) of the objective `name`."""
     match name:
         case "dreg":
             return doubly_reparameterised(model, x, labels, k), None

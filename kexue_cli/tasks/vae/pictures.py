@@ -1,6 +1,4 @@
-"""Pictures of a trained model: samples, reconstructions, the latent plane, interpolations,
-classes.
-"""
+"""Pictures of a trained model: samples, reconstructions, latent plane, interpolations."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ QUANTILES = (0.05, 0.95)  # of the normal prior, where the latent grid begins an
 
 
 def training_pictures(task: VaeTask, ctx: Context) -> None:
-    """What a training run shows: samples and reconstructions, the plane and the scatter where
-    there are two latents.
-    """
+    """Samples, reconstructions, and the plane and the scatter where there are two latents."""
     save_all(task, ctx, arrays(task, interpolations=False))
 
 
@@ -46,9 +42,7 @@ def generate(task: VaeTask, ctx: Context) -> None:
 
 @torch.no_grad()
 def arrays(task: VaeTask, interpolations: bool) -> dict[str, np.ndarray]:
-    """Name -> pictures (n, height, width) in [0, 1]; latent means (n, latents) and labels (n,) for
-    the scatter.
-    """
+    """Name -> pictures (n, height, width) in [0, 1]; latent means (n, latents) for the scatter."""
     model = task.bench.groups[0].model
     x, labels = task.evaluated(task.bench.groups[0], "test")
     few = slice(0, len(x), max(1, len(x) // 10))
@@ -70,8 +64,9 @@ def arrays(task: VaeTask, interpolations: bool) -> dict[str, np.ndarray]:
 
 
 def prior_samples(task: VaeTask, n: int, classes: Tensor | None) -> np.ndarray:
-    """N mean images of z from the prior; with classes (1, c, c) row i of the picture is class i,
-    ten of each.
+    """Mean images of `n` draws from the prior.
+
+    With classes (1, c, c) row i of the picture is class i, ten of each.
     """
     model = task.bench.groups[0].model
     labels = None if classes is None else classes.repeat_interleave(10, 1)
@@ -116,8 +111,9 @@ def pictures(task: VaeTask, flat: Tensor) -> np.ndarray:
 def save_all(task: VaeTask, ctx: Context, found: dict[str, np.ndarray]) -> None:
     """One PNG per array."""
     columns = {"samples": 10, "reconstructions": 10, "interpolations": 10, "latent_grid": GRID_SIDE}
+    rows = ", class by class in rows" if task.bench.groups[0].model.needs_labels else ""
     titles = {
-        "samples": "decoded draws from the prior",
+        "samples": f"decoded draws from the prior{rows}",
         "reconstructions": "test images (first row) and their reconstructions",
         "interpolations": "between two test images",
         "latent_grid": "the latent plane at normal quantiles 0.05 to 0.95",
@@ -167,9 +163,9 @@ def save_scatter(path: Path, means: np.ndarray, labels: np.ndarray | None) -> No
     figure = new_figure(6, 5.5)
     axes = figure.subplots()
     first, second = means[:, axes_of_most[0]], means[:, axes_of_most[1]]
-    points = axes.scatter(
-        first, second, c=labels, s=4, cmap="tab10" if labels is not None else None, linewidths=0
-    )
+    area = min(20, max(4, 8000 / len(means)))  # of a point: few are large enough to tell colours
+    colours = None if labels is None else "tab10" if labels.max() < 10 else "nipy_spectral"
+    points = axes.scatter(first, second, c=labels, s=area, cmap=colours, linewidths=0)
     if labels is not None:
         handles, names = points.legend_elements(num=None)
         axes.legend(

@@ -25,9 +25,8 @@ FIXED_SEED = 456
 class Protocol:
     """How pixels are shown, and how the bound on them is named and put into nats per image.
 
-    `offset` is added to -log p: pixels * log(levels) turns a density of dequantised pixels into
-    the probability of
-    gray levels. `is_likelihood` is False for the cross-entropy of gray pixels.
+    `offset` is added to -log p: pixels * log(levels) turns a density of dequantised pixels into the
+    probability of gray levels. `is_likelihood` is False for the cross-entropy of gray pixels.
     """
 
     view: str
@@ -44,9 +43,7 @@ GRAY_NAMES = {"neg_elbo": "gray_bce_plus_kl", "reconstruction": "gray_bce"}
 
 
 def protocol_for(view: str, likelihood: str, levels: int | None, pixels: int) -> Protocol:
-    """The protocol of a configured view and likelihood; `auto` binarises gray pixels for a
-    Bernoulli decoder.
-    """
+    """Protocol of a configured view; `auto` binarises gray pixels for a Bernoulli decoder."""
     bernoulli, continuous = (
         likelihood == "bernoulli",
         likelihood in ("gaussian", "continuous_bernoulli"),
@@ -73,9 +70,7 @@ def protocol_for(view: str, likelihood: str, levels: int | None, pixels: int) ->
 
 
 class PixelView:
-    """One split as a model sees it; `levels` as in ImageSet. Pixels lie on `device` as bytes where
-    they can.
-    """
+    """One split as a model sees it, on `device` as bytes where it can; `levels` as in ImageSet."""
 
     def __init__(self, images: Images, levels: int | None, view: str, device: torch.device) -> None:
         self.levels, self.view = levels, view
@@ -92,9 +87,7 @@ class PixelView:
         return len(self.stored)
 
     def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images of these rows, (1, batch, pixels) float32; random views draw from `generator` or
-        globally.
-        """
+        """Images of these rows, (1, batch, pixels) float32; `generator` draws for random views."""
         stored = self.stored[rows]
         scale = 1 if self.levels is None else self.levels - 1
         if self.view == "dynamic":
@@ -107,9 +100,7 @@ class PixelView:
         return (stored.float() / scale).unsqueeze(0)
 
     def for_evaluation(self, limit: int | None = None) -> Tensor:
-        """All images (or `limit`, spread evenly over the file), (n, pixels), drawn with the
-        evaluation seed.
-        """
+        """Images (n, pixels), drawn with the evaluation seed; `limit` spread over the file."""
         generator = torch.Generator(self.stored.device).manual_seed(EVALUATION_SEED)
         rows = torch.arange(len(self), device=self.stored.device)
         shown = self.batch(rows, generator)[0]

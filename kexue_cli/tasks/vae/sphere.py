@@ -14,9 +14,7 @@ from kexue_cli.tasks.vae.networks import CellLinear
 
 
 class SphereLatent(nn.Module):
-    """Von Mises-Fisher posterior with a fixed kappa on the unit sphere, uniform prior: the KL is a
-    constant.
-    """
+    """Von Mises-Fisher posterior of fixed kappa, uniform prior: the KL is a constant."""
 
     def __init__(
         self, generators: Sequence[torch.Generator], features: int, latents: int, kappa: float
@@ -44,9 +42,7 @@ class SphereLatent(nn.Module):
         noise: Tensor | None = None,
         frozen: bool = False,
     ) -> Draw:
-        """`noise`: (cells, batch, k, 1 + latents), the component w along mu, then a normal
-        direction.
-        """
+        """`noise` (cells, batch, k, 1 + latents): component along mu, then a normal direction."""
         mu = self.direction(features)
         if noise is None:
             noise = self._noise((*mu.shape[:2], k), mu)

@@ -7,24 +7,22 @@ import importlib
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from kexue_cli.config import OptimConfig, build
+from kexue_cli.config import build
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.native.memory import keep_freed_memory
 from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
-from kexue_cli.tasks.common.images import ImageSet, load_images
-from kexue_cli.tasks.vae import dense, evaluation, memory, numbers
+from kexue_cli.tasks.vae import dense, memory, numbers, predictions, schedule
 from kexue_cli.tasks.vae.builders import Images
 from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
+from kexue_cli.tasks.vae.data import images_of
 from kexue_cli.tasks.vae.model import Vae
-from kexue_cli.tasks.vae.objectives import beta_elbo
 from kexue_cli.tasks.vae.pixels import PixelView, Protocol, evenly, mean_image, protocol_for
-from kexue_cli.train.loop import Stage, fit
+from kexue_cli.train.loop import fit
 
 TEMPERATURES = ("temperature", "temperature_end", "temperature_decay")
 
@@ -38,7 +36,7 @@ class VaeTask(Task):
     def prepare(self, ctx: Context) -> None:
         """Read the images, make the model or the study's models."""
         self.ctx = ctx
-        self.images = self._load(ctx)
+        self.images = images_of(ctx)
         self.device = ctx.device.torch_device
         likelihood = self.cfg.model.get("likelihood", "gaussian" if self._linear else "bernoulli")
         self.protocol = self.protocol_of(likelihood)
@@ -64,8 +62,9 @@ class VaeTask(Task):
 
     @property
     def rows_in_flight(self) -> int:
-        """Decoder rows at once while evaluating: what a core's cache holds, what the kernels need
-        to share out, or what keeps a GPU busy.
+        """Decoder rows at once while evaluating.
+
+        What a core's cache holds, what the kernels need to share out, or what keeps a GPU busy.
         """
         usual = 100_000 if self.device.type == "cuda" else 5_000 if self.native else 500
         return int(self.cfg.task.rows_in_flight or usual)
@@ -87,44 +86,20 @@ class VaeTask(Task):
     def _linear(self) -> bool:
         return bool(self.cfg.model.name == "vae_linear")
 
-    def _load(self, ctx: Context) -> ImageSet:
-        images = load_images(self.cfg.data)
-        limit = self.cfg.limit.rows
-        for split in ("train", "valid", "test"):
-            ctx.fingerprint(images.split(split).pixels)
-        cut = [limit, self.cfg.task.nll_images]
-        for split in images.sorted_by_class:
-            if any(n is not None and n < len(images.split(split)) for n in cut):
-                ctx.console.warn(
-                    f"the {split} file of {images.name} is sorted by class: the sample is spread "
-                    "evenly over the file, "
-                    "not its first rows; the number is still noisier than that of the whole file"
-                )
-        if limit is None:
-            return images
-        return ImageSet(
-            images.name,
-            images.train.thinned(limit),
-            images.valid.thinned(limit),
-            images.test.thinned(limit),
-            images.levels,
-            images.sorted_by_class,
-        )
-
     def _say_sizes(self, ctx: Context) -> None:
         images, bench = self.images, self.bench
         parameters = sum(p.numel() for p in bench.parameters())
         ctx.console.say(
             f"{images.name}: {len(images.train)} train, {len(images.valid)} valid, "
-            f"{len(images.test)} test images of "
-            f"{images.shape[0]} x {images.shape[1]}, pixels {self.protocol.view}; "
+            f"{len(images.test)} test images of {images.shape[0]} x {images.shape[1]}, "
+            f"pixels {self.protocol.view}; "
             f"{bench.cell_count} model(s), {parameters:,} parameters"
         )
         if not self.protocol.is_likelihood:
             ctx.console.warn(
                 "cross-entropy of gray pixels is no log-likelihood: it is reported as gray_bce, "
-                "and no NLL is given. "
-                "For a likelihood use task.pixels=dynamic or model.likelihood=continuous_bernoulli"
+                "and no NLL is given. For a likelihood use task.pixels=dynamic or "
+                "model.likelihood=continuous_bernoulli"
             )
 
     # ---- what studies use too
@@ -144,15 +119,13 @@ class VaeTask(Task):
         if found is None:
             raise UserError(
                 f"data={self.images.name}: no labels, which model={self.cfg.model.name} needs. "
-                "Add them (an array "
-                "train_labels, or one folder per class), or choose another model"
+                "Add them (an array train_labels, or one folder per class), or choose another "
+                "model"
             )
         return found
 
     def build(self, seeds: list[str], **changes: Any) -> Vae:
-        """The configured model with `changes`, one cell per name in `seeds` (each its own random
-        stream).
-        """
+        """The configured model with `changes`; a cell for each name in `seeds`, its own stream."""
         configured = OmegaConf.to_container(self.cfg.model, resolve=True)
         assert isinstance(configured, dict)
         settings = {str(key): value for key, value in configured.items()} | changes
@@ -196,48 +169,19 @@ class VaeTask(Task):
 
     @property
     def _study(self) -> Any:
-        try:
-            return importlib.import_module(f"kexue_cli.tasks.vae.studies.{self.cfg.task.study}")
-        except ModuleNotFoundError as error:
-            raise ConfigError("task.study", f"no study called {self.cfg.task.study!r}") from error
+        return importlib.import_module(f"kexue_cli.tasks.vae.studies.{self.cfg.task.study}")
 
     # ---- training
 
     @property
     def epochs(self) -> int:
         """Epochs of all stages."""
-        task = self.cfg.task
-        return int(task.epochs if task.stages is None else sum(3**i for i in range(task.stages)))
+        return schedule.epochs(self.cfg.task)
 
     def fit(self, ctx: Context) -> None:
         """One stage, or Burda et al.'s stages with their learning rates."""
-        task, per_epoch = self.cfg.task, self.batches.per_epoch
-        plan = [(task.epochs, 1.0)]
-        if task.stages is not None:
-            plan = [(3**i, round(10 ** (1 - i / 7), 1) / 10) for i in range(task.stages)]
-        stages, first = [], 0
-        for number, (epochs, factor) in enumerate(plan, start=1):
-            steps = min(epochs * per_epoch, self.cfg.limit.steps or epochs * per_epoch)
-            stages.append(self._stage(f"stage {number} of {len(plan)}", steps, first, factor))
-            first += steps
-            if self.cfg.limit.steps is not None:
-                break
+        stages = schedule.stages(self.cfg, self.bench, self.batches)
         fit(ctx, self, self.bench, stages, self._validate)
-
-    def _stage(self, name: str, steps: int, first: int, factor: float) -> Stage:
-        optim: OptimConfig = self.cfg.optim.copy()
-        optim.lr = self.cfg.optim.lr * factor
-        every = self.cfg.task.evaluate_every_epochs * self.batches.per_epoch
-        return Stage(
-            name,
-            steps,
-            self.bench.loss,
-            lambda step: self.batches.starting(first + step),
-            every,
-            optim,
-            log_every=max(10, min(self.batches.per_epoch, 200)),
-            unit="images",
-        )
 
     def _validate(self) -> dict[str, float]:
         self.bench.eval()
@@ -276,9 +220,7 @@ class VaeTask(Task):
     def evaluated(
         self, group: Group, split: str, limit: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Images (n, pixels) and one-hot labels (1, n, classes) or None, as evaluation shows them
-        to a group.
-        """
+        """Images (n, pixels) and labels (1, n, classes) or None that `group` is evaluated on."""
         x = self.view(split, group.protocol.view).for_evaluation(limit)
         if not group.model.needs_labels:
             return x, None
@@ -291,28 +233,12 @@ class VaeTask(Task):
     # ---- predictions, state, pictures
 
     def predict(self, ctx: Context) -> Predictions | None:
-        """Test images: the digit or class is not predicted; latent means and the bound per image
-        are.
-        """
+        """Latent means and the bound of every test image; of a study nothing."""
         if self.cfg.task.study is not None:
             return None
-        group = self.bench.groups[0]
         self.bench.eval()
         ctx.seeds.seed_global("predict")
-        x, labels = self.evaluated(group, "test")
-        means, bounds = [], []
-        with torch.no_grad():
-            for part, part_labels in evaluation.chunks(x, labels, self.rows_in_flight):
-                terms = group.model(part, part_labels)
-                bound = beta_elbo(terms)
-                bounds.append(bound[0].cpu().numpy())
-                mean = terms.draw.mean if terms.draw.mean is not None else terms.draw.z[:, :, 0]
-                means.append(mean[0].cpu().numpy())
-        latent = np.concatenate(means)
-        columns = {f"z{i}": latent[:, i] for i in range(latent.shape[1])}
-        value = np.concatenate(bounds) - group.protocol.offset
-        name = "log_likelihood_bound" if group.protocol.is_likelihood else "minus_gray_bce_minus_kl"
-        return Predictions(self.images.test.ids, value, {**columns, name: value})
+        return predictions.of_test_images(self)
 
     def submission(self, predictions: Predictions) -> Submission:
         """id, latent means, bound."""
@@ -329,11 +255,10 @@ class VaeTask(Task):
         for name, tensor in own.items():
             given = state["weights"].get(name)
             if given is None or given.shape != tensor.shape:
+                found = "missing" if given is None else tuple(given.shape)
                 raise UserError(
-                    f"checkpoint: {name} is {None if given is None else tuple(given.shape)}, this "
-                    "model has "
-                    f"{tuple(tensor.shape)}. Give the model.* and data options the run was "
-                    "trained with"
+                    f"checkpoint: {name} is {found}, this model has {tuple(tensor.shape)}. Give "
+                    "the model.* and data options the run was trained with"
                 )
         self.bench.models.load_state_dict(state["weights"])
 

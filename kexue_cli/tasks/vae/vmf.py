@@ -21,8 +21,7 @@ def log_sphere_area(m: int) -> float:
 
 
 def angle_table(m: int, kappa: float) -> tuple[Tensor, Tensor, float, float]:
-    """(theta, cumulative probability, log normaliser of exp(kappa mu.z), E[w]); the tensors are
-    float64 (GRID,).
+    """(theta, cumulative probability, log normaliser of exp(kappa mu.z), E[w]), (GRID,) float64.
 
     The density of z is exp(kappa mu.z - log normaliser). Cumulative Simpson sums: error O(step^4).
     """
@@ -48,9 +47,7 @@ def angle_table(m: int, kappa: float) -> tuple[Tensor, Tensor, float, float]:
 def inverse_cumulative(
     u: Tensor, theta: Tensor, cumulative: Tensor, m: int, kappa: float
 ) -> Tensor:
-    """W whose probability of not being exceeded is u, elementwise, float64: table, then two Newton
-    steps.
-    """
+    """The w not exceeded with probability u, elementwise, float64: table, then two Newton steps."""
     exceeding = 1 - u.double()  # theta falls as w rises
     index = torch.searchsorted(cumulative, exceeding).clamp(1, GRID - 1)
     left, right = cumulative[index - 1], cumulative[index]
@@ -85,9 +82,7 @@ def _newton(
 
 
 def along_and_across(mu: Tensor, w: Tensor, direction: Tensor) -> Tensor:
-    """Z = w mu + sqrt(1 - w^2) nu, nu the unit tangent along `direction` - (direction.mu) mu;
-    (..., m).
-    """
+    """The z = w mu + sqrt(1 - w^2) nu, nu the unit tangent along `direction`; (..., m)."""
     tangent = direction - (direction * mu).sum(-1, keepdim=True) * mu
     nu = torch.nn.functional.normalize(tangent, dim=-1)
     return w * mu + (1 - w * w).clamp_min(0).sqrt() * nu

@@ -1,3 +1,1 @@
-"""Tables of several models, each a claim of the posts: `groups` says what is trained, `rows` what
-is printed.
-"""
+"""Tables of several models, each a claim of the posts: `groups` to train, `rows` to print."""

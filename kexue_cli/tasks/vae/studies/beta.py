@@ -1,6 +1,4 @@
-"""Post I: without the KL (beta = 0) sigma goes to 0 and draws from the prior no longer look like
-data.
-"""
+"""Post I: without the KL sigma goes to 0 and draws from the prior no longer look like data."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def groups(task: VaeTask) -> list[Group]:
 
 @torch.no_grad()
 def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
-    """The common columns and the Frechet distance of prior samples and of reconstructions to the
-    test images.
-    """
+    """Common columns; Frechet distance of prior samples and reconstructions to test images."""
     group = task.bench.groups[0]
     found = common.rows_of(task, group, split)
     judge = train_judge(task)

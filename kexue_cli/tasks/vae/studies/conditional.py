@@ -1,6 +1,4 @@
-"""Post I's CVAE: class means in the prior alone, or the label in both nets; judged by a classifier
-trained here.
-"""
+"""Post I's CVAE: class means in the prior, or labels in both nets; judged by a classifier."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Post II: what the decoder's distribution does to one and the same network.
 
 Numbers of one unit share a column: nats per image of 8-bit (or n-level) gray values for the
-continuous densities on
-dequantised pixels and the discretised logistic; binary pixels have their own.
+continuous densities on dequantised pixels and the discretised logistic; binary pixels have their
+own.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def _group(task: VaeTask, name: str, likelihood: str, view: str, **model: Any) -
 
 
 def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
-    """Decoder, unit, bound, KL, active units, and the mean squared error of gray pixels that the
-    mean decodes to.
-    """
+    """Decoder, unit, bound, KL, active units, and the decoder's sigma where it is one number."""
     found = []
     for group in task.bench.groups:
         numbers = bound_numbers(task, group, split)[0]

@@ -1,6 +1,4 @@
-"""Burda et al. 2016, Table 1: VAE and IWAE with k draws, any number of seeds, as one batched model
-per k.
-"""
+"""Burda et al. 2016, Table 1: VAE and IWAE with k draws, one batched model per k."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Post III: the KL may be sampled too, with the same z; what it costs in gradient variance, and
-what it buys.
-"""
+"""Post III: the KL may be sampled too; what that does to the encoder's gradient variance."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def groups(task: VaeTask) -> list[Group]:
 
 
 def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
-    """The common columns, and the variance of the encoder's gradient, all three at the weights of
-    the first.
-    """
+    """Common columns and the encoder's gradient variance, all at the weights of the first."""
     variances = gradient_variances(task, [group.recipe for group in task.bench.groups])
     found = common.rows(task, split)
     for row, variance in zip(found, variances, strict=True):
@@ -40,8 +36,9 @@ def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
 
 
 def gradient_variances(task: VaeTask, recipes: list[Recipe], first: int = 100) -> list[float]:
-    """Sum over the encoder's coordinates of the gradient's variance, at the first group's weights
-    and `first` images.
+    """Variance of the encoder's gradient, summed over its coordinates.
+
+    At the first group's weights, for the mean loss of `first` validation images.
     """
     group = task.bench.groups[0]
     x, _ = task.evaluated(group, "valid", first)

@@ -1,6 +1,4 @@
-"""Post I: separate penalties on the mean and on log sigma^2 need a weight between them; the KL has
-it built in.
-"""
+"""Post I: separate penalties on mean and log sigma^2 need a weight; the KL has it built in."""
 
 from __future__ import annotations
 

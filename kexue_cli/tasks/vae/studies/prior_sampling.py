@@ -1,6 +1,4 @@
-"""Post III: k draws from the prior, shared by the minibatch, in place of one draw from the
-posterior.
-"""
+"""Post III: k draws from the prior for the minibatch, against one from each posterior."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def groups(task: VaeTask) -> list[Group]:
 
 @torch.no_grad()
 def rows(task: VaeTask, split: str) -> list[dict[str, Any]]:
-    """The same estimator for all: -log (1/n) sum p(x|z_i) with n = 10,000 shared draws from the
-    prior.
-    """
+    """One estimator for all: -log (1/n) sum p(x|z_i), n = 10,000 draws from the prior."""
     found = []
     for group in task.bench.groups:
         x, _ = task.evaluated(group, split)

@@ -1,6 +1,4 @@
-"""Post III: what reparameterisation buys: gradient variance and result against REINFORCE, and
-against no gradient.
-"""
+"""Post III: reparameterisation against REINFORCE and no gradient, in variance and result."""
 
 from __future__ import annotations
 

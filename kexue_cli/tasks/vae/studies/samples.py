@@ -1,6 +1,4 @@
-"""Post II: "sample once". k draws per image in the ELBO at equal epochs, and at equal numbers of
-decoder passes.
-"""
+"""Post II, "sample once": k draws per image at equal epochs and at equal decoder passes."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ DEFAULT_K = (1, 5, 50)
 
 
 def groups(task: VaeTask) -> list[Group]:
-    """Every k for all epochs; every k above the first also with epochs / k, so that draws x steps
-    is the same.
-    """
+    """Every k for all epochs; those above the first also for epochs / k: equal decoder passes."""
     steps = task.epochs * task.batches.per_epoch
     found = []
     for k in (int(value) for value in task.cfg.task.study_values or DEFAULT_K):

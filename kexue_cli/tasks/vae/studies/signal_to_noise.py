@@ -1,5 +1,6 @@
-"""Post III, after Rainforth et al. 2018: with k the IWAE's decoder gradient gets clearer, its
-encoder gradient drowns.
+"""Post III: with k the IWAE's decoder gradient gets clearer, its encoder gradient drowns.
+
+Rainforth et al. 2018.
 """
 
 from __future__ import annotations
