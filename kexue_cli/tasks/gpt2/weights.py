@@ -126,7 +126,7 @@ def fill(
             )
         # on a CPU only the matrices are stored short: products read them, sums stay in float32
         kept = torch.float32 if len(shape) < 2 and str(device) == "cpu" else dtype
-        _assign(model, ours, value.to(device=device, dtype=kept, copy=True).contiguous())
+        _assign(model, ours, torch.empty(shape, dtype=kept, device=device).copy_(value))
     if model.arch.tied:
         model.head.weight = model.tokens.weight
     return model.eval()
