@@ -1,13 +1,13 @@
 """Questions per second of model=dgcnn_2019 against the Keras original, both in one run.
 
-    python bench/dgcnn_speed.py --keras peer/bin/python --threads 1 2 --questions SogouQA.json
+    python bench/dgcnn_speed.py --keras peer/bin/python --threads 1 2 [--questions SogouQA.json]
 
 `peer` is an environment with tensorflow-cpu 2.15 (see dgcnn_keras_peer.py); without --keras only
 our side is measured. Each figure is a median over passes through some batches of 128 questions with
-one passage each, trained (forward, backward, RAdam, weight average) or predicted. Two sets of
-lengths: all passages 256 characters long; and, with --questions, drawn from that file and cut as
-kexue.fm 6906 does. There the original pads batches in random order to the longest, we those of like
-lengths. Both sides get the same weights and, for the first set, inputs whose scores are compared.
+one passage each, trained (forward, backward, RAdam, weight average) or predicted. All passages are
+256 characters long; or, with --questions, as long as those of that file, cut as kexue.fm 6906 does.
+There the original pads batches in random order to the longest, we those of like lengths. Both sides
+get the same weights, and with equal lengths the same inputs, whose scores are compared.
 --engine plain leaves the native kernels out.
 At the end: the share of a training's time that goes into reading, cropping and padding.
 """
@@ -46,6 +46,7 @@ from kexue_cli.tasks.dgcnn.training import reader_loss
 from kexue_cli.train.ema import WeightAverage
 from kexue_cli.train.optim import make_optimizers
 
+MODELS = ["dgcnn_2019", "dgcnn"]
 N_CHARACTERS, WORD_WIDTH, LIMIT = 6002, 128, 256
 Lengths = dict[str, Any]  # question and passage, each (batches, questions)
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keras", type=Path, help="python of an environment with tensorflow")
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--engine", choices=["native", "plain"], default="native")
     parser.add_argument("--questions", type=Path, help="file whose lengths are used")
     parser.add_argument("--batch", type=int, default=128)
@@ -64,12 +66,12 @@ def main() -> None:
         folder = Path(name)
         made = Dgcnn2019(N_CHARACTERS, WORD_WIDTH, generator=torch.Generator().manual_seed(0))
         save_keras_weights(made, folder / "weights.npz")
-        sets = {f"passages of {LIMIT} characters": equal_lengths(options.batch)}
         if options.questions:
-            sets[f"lengths of {options.questions.name}"] = drawn_lengths(options)
+            title, lengths = f"lengths of {options.questions.name}", drawn_lengths(options)
+        else:
+            title, lengths = f"passages of {LIMIT} characters", equal_lengths(options.batch)
         for threads in options.threads:
-            for title, lengths in sets.items():
-                compare(options, threads, folder, title, lengths)
+            compare(options, threads, folder, title, lengths)
         show_share_of_reading(folder)
 
 
@@ -109,7 +111,7 @@ def compare(
     flat = {name: values.reshape(-1) for name, values in lengths.items()}
     order = np.argsort(flat["passage"], kind="stable")
     ours_by_length = {n: v[order].reshape(lengths[n].shape) for n, v in flat.items()}
-    for name in ("dgcnn_2019", "dgcnn"):
+    for name in options.models:
         for precision in (torch.float32, torch.bfloat16):
             ours = our_rates(options, weights, name, precision, ours_by_length)
             show(f"{name} {str(precision).removeprefix('torch.')}", ours, keras)

@@ -7,6 +7,7 @@ from torch import nn
 
 from kexue_cli.config import Precision
 from kexue_cli.errors import ConfigError
+from kexue_cli.native.memory import keep_freed_memory
 from kexue_cli.run.device import Device
 from kexue_cli.tasks.dgcnn.config import Engine
 from kexue_cli.tasks.dgcnn.layers import GatedBlock, MixedEmbedding
@@ -31,6 +32,7 @@ def choose_engine(network: nn.Module, cfg: DictConfig, device: Device) -> str:
 
 def use_native(network: nn.Module) -> None:
     """Let the kernels compute what they can of the network."""
+    keep_freed_memory()
     for part in network.modules():
         if isinstance(part, GatedBlock | MixedEmbedding):
             part.native = True
