@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../../native/formats.h"
+#include "../../../native/scratch.h"
 
 namespace {
 
@@ -19,14 +20,6 @@ constexpr int kColumns = 2 * kLanes;   // its columns
 constexpr int kOuterRows = 8;          // rows of a register tile of a weight gradient
 constexpr int kStrip = 96;             // pairs that pass all tiles together: their rows stay in the second-level cache
 constexpr int kWidest = 4096;          // channels, at most
-
-template <class E>
-E* scratch(int index, size_t count) {  // grows once, then is reused: no allocation in the steady state
-  thread_local std::vector<char> buffers[8];
-  std::vector<char>& buffer = buffers[index];
-  if (buffer.size() < count * sizeof(E) + 64) buffer.resize(count * sizeof(E) + 64);
-  return reinterpret_cast<E*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) / 64 * 64);
-}
 
 // One text: a row per position; rows outside of it are zero.
 template <class T>

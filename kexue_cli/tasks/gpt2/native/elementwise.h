@@ -3,24 +3,12 @@
 
 #include <cmath>
 
+#include "../../../native/functions.h"
 #include "products.h"
 
 namespace {
 
 inline Vector all(float value) { return _mm512_set1_ps(value); }
-
-// exp(x) to about one unit in the last place (Cephes' polynomial); a NaN goes through.
-inline Vector exponential(Vector x) {
-  x = _mm512_min_ps(all(88.0f), _mm512_max_ps(all(-87.0f), x));
-  const Vector n = _mm512_roundscale_ps(_mm512_mul_ps(x, all(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  Vector r = _mm512_fnmadd_ps(n, all(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, all(-2.12194440e-4f), r);
-  Vector p = all(1.9875691500e-4f);
-  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
-    p = _mm512_fmadd_ps(p, r, all(c));
-  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, all(1.0f)));
-  return _mm512_scalef_ps(p, n);
-}
 
 // ---- activations: `value` of x, and `slope` there -------------------------------------------------------------
 

@@ -10,19 +10,12 @@
 // bfloat16 for vdpbf16ps, which multiplies pairs and sums in float32. In bfloat16 the flux itself
 // enters as two channels, its rounded value and the remainder, so that no digit of the data is lost.
 
+#include "../../../native/scratch.h"
 #include "plan.h"
 
 namespace {
 
 // ---- passes over one slice of samples ------------------------------------------------------------------------
-
-template <class E>
-E* scratch(int index, size_t count) {  // grows once, then is reused: no allocation in the steady state
-  thread_local std::vector<char> buffers[8];
-  std::vector<char>& buffer = buffers[index];
-  if (buffer.size() < count * sizeof(E) + 64) buffer.resize(count * sizeof(E) + 64);
-  return reinterpret_cast<E*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) / 64 * 64);
-}
 
 template <class T>
 struct Slice {

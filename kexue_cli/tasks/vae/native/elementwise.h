@@ -1,7 +1,7 @@
 // Functions of one register of 16 float32 numbers.
 #pragma once
 
-#include <immintrin.h>
+#include "../../../native/functions.h"
 
 namespace {
 
@@ -21,11 +21,6 @@ inline __m512 exp_of_negative(__m512 y) {
   p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f));
   p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f));
   return _mm512_scalef_ps(p, n);
-}
-
-inline __m512 reciprocal(__m512 value) {  // an estimate of 14 bits and one step of Newton's
-  const __m512 first = _mm512_rcp14_ps(value);
-  return _mm512_mul_ps(first, _mm512_fnmadd_ps(value, first, _mm512_set1_ps(2.f)));
 }
 
 inline __m512 tanh_of(__m512 value) {  // (1 - e) / (1 + e) with e = exp(-2 |value|), and the sign of value
