@@ -198,7 +198,7 @@ def _kmeans_pair(name: str, values: np.ndarray, components: int, threads: int) -
         return float(fit.fit(values).inertia_)
 
     difference = us(9) / them(9) - 1
-    slow, fast = per_iteration(them, 1, 9, threads), per_iteration(us, 1, 9, threads)
+    slow, fast = (per_iteration(run, 1, 9, threads, repeats=7) for run in (them, us))
     print(
         f"{name:14s} sklearn {slow:.4f} s/it, ours {fast:.4f}, ratio {slow / fast:.2f}x (goal "
         f"{GOALS['kmeans']}x), relative difference of inertia {difference:.1e}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from kexue_cli.tasks.em.kmeans_pass import Change, Known
 from kexue_cli.tasks.em.stage import Stage, State
 
 CACHED_VALUES = 64_000  # numbers in float64 that a second-level cache holds
+HELD_BYTES = 2_000_000  # of centre sums that a thread holds until they are added up
 RESUM_EVERY = 20  # iterations after which centre sums are made anew, against rounding
 
 
@@ -156,22 +158,31 @@ def _assign(rows: Rows, state: _State, afresh: bool, engine: Engine) -> int:
     step = _step(rows, state, afresh, engine)
     known = Known(state.labels, state.upper, state.lower)
 
-    def one(numbered: tuple[int, tuple[int, int]]) -> Change:
-        start, stop = numbered[1]
-        found = step(rows.part(start, stop), known.part(start, stop))
-        release_pages(rows.values)
+    def several(slices: list[tuple[int, tuple[int, int]]]) -> list[Change]:
+        found = []
+        for _, (start, stop) in slices:
+            found.append(step(rows.part(start, stop), known.part(start, stop)))
+            release_pages(rows.values)
         return found
 
     total = Change.none(state.centres.shape)
-    with engine.one_blas_thread():
-        for part in engine.in_order(one, engine.share(rows.slices())):
-            total = total + part
+    with engine.one_blas_thread():  # a thread gets several slices, as waking it takes a while
+        slices = engine.share(rows.slices())
+        size = min(-(-len(slices) // engine.threads), 1 + HELD_BYTES // state.centres.nbytes)
+        for parts in engine.in_order(several, _batched(slices, size)):
+            for part in parts:  # in the order of slices, whatever the number of threads
+                total = total + part
     moved, _, square, sums, count = engine.summed([np.asarray(part) for part in total.parts()])
     if afresh:
         state.sums, state.count, state.square = sums, count, float(square)
     else:
         state.sums, state.count = state.sums + sums, state.count + count
     return int(moved)
+
+
+def _batched(items: list[Any], size: int) -> list[list[Any]]:
+    """Pieces of `size` items, the last maybe shorter."""
+    return [items[start : start + size] for start in range(0, len(items), max(size, 1))]
 
 
 def _step(rows: Rows, state: _State, afresh: bool, engine: Engine) -> kmeans_pass.Step:
