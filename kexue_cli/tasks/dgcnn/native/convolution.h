@@ -19,7 +19,7 @@ constexpr int kTileRows = 12;          // rows of a register tile of a convoluti
 constexpr int kColumns = 2 * kLanes;   // its columns
 constexpr int kOuterRows = 8;          // rows of a register tile of a weight gradient
 constexpr int kStrip = 96;             // pairs that pass all tiles together: their rows stay in the second-level cache
-constexpr int kWidest = 4096;          // channels, at most
+constexpr int kWidest = 4096;          // channels of a text, at most
 
 // One text: a row per position; rows outside of it are zero.
 template <class T>
@@ -98,45 +98,51 @@ void product(const int32_t* x, int rows, int units, const int32_t* w, const Star
   }
 }
 
+// The four combined rows of pairs `first` to `first + count`, `area` units from product to product.
+template <class T>
+void fill_operands(const Text<T>& x, int first, int count, int32_t* operands, size_t area) {
+  const int units = x.channels / T::kPack;
+  for (int i = 0; i < kProducts; ++i)
+    for (int p = 0; p < count; ++p) {
+      const Combined<T> row(x, kInputs[i], first + p);
+      auto* to = reinterpret_cast<typename T::Element*>(operands + i * area + size_t(p) * units);
+      for (int c = 0; c < x.channels; c += kLanes) T::store(to + c, row.load(c));
+    }
+}
+
 // finish(tile, position, 16 results, the next 16) for all positions; weights: [tile of 32 columns][product][unit][column]
 template <class T, class Finish>
 void convolve(const Text<T>& x, const int32_t* weights, int tiles, const float* bias, const Finish& finish) {
   const int units = x.channels / T::kPack, pairs = x.pairs.size();
   const size_t area = size_t(kStrip) * units, panel = size_t(units) * kColumns;
   int32_t* operands = scratch<int32_t>(0, kProducts * area);
-  float* even = scratch<float>(1, 2 * kStrip * kColumns);
+  float* even = scratch<float>(1, 2 * kStrip * kColumns);  // sums of the results at t, and at t + d
   float* odd = even + kStrip * kColumns;
+  const auto rows_of = [](const float* sums, int step) {
+    return [=](int row, int lane) { return _mm512_loadu_ps(sums + row * step + lane); };
+  };
   const auto zero = [](int, int) { return _mm512_setzero_ps(); };
+  const auto keep = [&](int row, __m512 left, __m512 right) {
+    _mm512_store_ps(even + row * kColumns, left);
+    _mm512_store_ps(even + row * kColumns + kLanes, right);
+  };
+  const auto add_and_subtract = [&](int row, __m512 left, __m512 right) {
+    float *sum = even + row * kColumns, *difference = odd + row * kColumns;
+    const __m512 first = _mm512_load_ps(sum), second = _mm512_load_ps(sum + kLanes);
+    keep(row, _mm512_add_ps(first, left), _mm512_add_ps(second, right));
+    _mm512_store_ps(difference, _mm512_sub_ps(first, left));
+    _mm512_store_ps(difference + kLanes, _mm512_sub_ps(second, right));
+  };
   for (int first = 0; first < pairs; first += kStrip) {
     const int count = std::min(kStrip, pairs - first);
-    for (int i = 0; i < kProducts; ++i)
-      for (int p = 0; p < count; ++p) {
-        const Combined<T> row(x, kInputs[i], first + p);
-        auto* to = reinterpret_cast<typename T::Element*>(operands + i * area + size_t(p) * units);
-        for (int c = 0; c < x.channels; c += kLanes) T::store(to + c, row.load(c));
-      }
+    fill_operands(x, first, count, operands, area);
     for (int tile = 0; tile < tiles; ++tile) {
       const int32_t* w = weights + tile * kProducts * panel;
-      const float* begin = bias ? bias + tile * kColumns : nullptr;
-      product<T>(operands, count, units, w,
-                 [&](int, int lane) { return begin ? _mm512_loadu_ps(begin + lane) : _mm512_setzero_ps(); },
-                 [&](int row, __m512 left, __m512 right) {
-                   _mm512_store_ps(even + row * kColumns, left);
-                   _mm512_store_ps(even + row * kColumns + kLanes, right);
-                 });
-      product<T>(operands + area, count, units, w + panel, zero, [&](int row, __m512 left, __m512 right) {
-        float *sum = even + row * kColumns, *difference = odd + row * kColumns;
-        const __m512 other_left = _mm512_load_ps(sum), other_right = _mm512_load_ps(sum + kLanes);
-        _mm512_store_ps(sum, _mm512_add_ps(other_left, left));
-        _mm512_store_ps(sum + kLanes, _mm512_add_ps(other_right, right));
-        _mm512_store_ps(difference, _mm512_sub_ps(other_left, left));
-        _mm512_store_ps(difference + kLanes, _mm512_sub_ps(other_right, right));
-      });
-      product<T>(operands + 2 * area, count, units, w + 2 * panel,
-                 [&](int row, int lane) { return _mm512_load_ps(even + row * kColumns + lane); },
+      product<T>(operands, count, units, w, rows_of(bias + tile * kColumns, 0), keep);
+      product<T>(operands + area, count, units, w + panel, zero, add_and_subtract);
+      product<T>(operands + 2 * area, count, units, w + 2 * panel, rows_of(even, kColumns),
                  [&](int row, __m512 left, __m512 right) { finish(tile, x.pairs[first + row], left, right); });
-      product<T>(operands + 3 * area, count, units, w + 3 * panel,
-                 [&](int row, int lane) { return _mm512_load_ps(odd + row * kColumns + lane); },
+      product<T>(operands + 3 * area, count, units, w + 3 * panel, rows_of(odd, kColumns),
                  [&](int row, __m512 left, __m512 right) {
                    const int t = x.pairs[first + row] + x.dilation;
                    if (t < x.length) finish(tile, t, left, right);

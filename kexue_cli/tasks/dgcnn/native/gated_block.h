@@ -84,8 +84,9 @@ template <class T>
 void gradient_of_input(const BlockShape& shape, const Text<T>& z, const uint8_t* mask, const int32_t* weights,
                        const typename T::Element* to_y, const typename T::Element* slopes, typename T::Element* to_x) {
   const int channels = shape.channels;
+  static const float zeros[kWidest] = {};
   const __m512 one = _mm512_set1_ps(1.0f);
-  convolve<T>(z, weights, channels / kColumns, nullptr, [&](int tile, int t, __m512 left, __m512 right) {
+  convolve<T>(z, weights, channels / kColumns, zeros, [&](int tile, int t, __m512 left, __m512 right) {
     const size_t place = size_t(t) * channels + tile * kColumns;
     const typename T::Element* s = slopes + size_t(t) * 2 * channels + tile * kColumns;
     const auto past = [&](int lane) {
