@@ -27,7 +27,8 @@ OURS = """
 import sys
 from pathlib import Path
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.data import Corpus, Source, Splitting
+from kexue_cli.tasks.minent.data import Corpus, Source
+from kexue_cli.tasks.minent.splitting import Splitting
 from kexue_cli.tasks.minent.ngrams import count_ngrams
 text, order, memory, rule, folder = sys.argv[1:]
 corpus = Corpus(Source((Path(text),)), Splitting(Alphabet.named("any")))

@@ -26,7 +26,8 @@ from kexue_cli.run.console import Console
 from kexue_cli.run.signals import StopFlag
 from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.config_counts import NlpZeroModel, PmiCutModel, WordDiscoveryModel
-from kexue_cli.tasks.minent.data import Corpus, Source, Splitting
+from kexue_cli.tasks.minent.data import Corpus, Source
+from kexue_cli.tasks.minent.splitting import Splitting
 from kexue_cli.tasks.minent.pmi_cut import PmiCut
 from kexue_cli.tasks.minent.word_discovery import WordDiscovery
 name, text, order = sys.argv[1:]

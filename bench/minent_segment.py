@@ -1,6 +1,7 @@
 """Speed of learning and segmenting: this package beside plain Python, SentencePiece and jieba.
 
     python bench/minent_segment.py --text book.txt [--characters N] [--python-characters N]
+    python bench/minent_segment.py --text book.txt --segmenting
 
 Text is stripped of spaces; lines stay. Plain Python EM is the same algorithm with dictionaries, on
 fewer characters, and compared by the character. Peers that are not installed are left out; get
@@ -19,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kexue_cli.tasks.minent.bigram import Settings
 from kexue_cli.tasks.minent.bigram_lexicon import learn_lexicon
 from kexue_cli.tasks.minent.config import TextData
-from kexue_cli.tasks.minent.data import Chunk, open_corpus
-from kexue_cli.tasks.minent.lattice import best_segmentation, build_lattice
+from kexue_cli.tasks.minent.data import open_corpus
+from kexue_cli.tasks.minent.lattice import Lattice, best_segmentation, build_lattice
 from kexue_cli.tasks.minent.scores import words_of
 from kexue_cli.tasks.minent.segment import Cut, WordTrie
+from kexue_cli.tasks.minent.splitting import Chunk
 from kexue_cli.tasks.minent.unigram_mdl import choose_exponent, fit_unigram
 
 ITERATIONS = 10
@@ -135,23 +138,30 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=1_000_000)
     parser.add_argument("--python-characters", type=int, default=100_000)
     parser.add_argument("--exponent", type=float, default=1.45)
+    parser.add_argument("--segmenting", action="store_true", help="leave learning out")
     given = parser.parse_args()
     corpus = open_corpus(TextData(path=given.text, spaces="strip"))
     longest = 8 if corpus.splitting.alphabet.name == "han" else 14
-    warm_up = corpus.read(10_000).segmentable()
-    choose_exponent(build_lattice(*warm_up, longest, 2), 1)  # compiles
-
+    choose_exponent(build_lattice(*corpus.read(10_000).segmentable(), longest, 2), 1)  # compiles
     chunk = corpus.read(given.characters)
     text, starts = chunk.segmentable()
     lines = lines_of(chunk)
     report(f"{len(text):,} characters in {len(lines):,} pieces", None)
     lattice, seconds = timed(lambda: build_lattice(text, starts, longest, 2))
     report("candidates", seconds)
-    scores, em_seconds = timed(lambda: fit_unigram(lattice, given.exponent, ITERATIONS))
-    report(f"EM, {ITERATIONS} iterations, one exponent", em_seconds)
+    scores, seconds = timed(lambda: fit_unigram(lattice, given.exponent, ITERATIONS))
+    report(f"EM, {ITERATIONS} iterations, one exponent", seconds)
+    if not given.segmenting:
+        learning(lattice, lines, given, longest, seconds)
+    segmenting(lattice, lines, scores, given.exponent)
+
+
+def learning(
+    lattice: Lattice, lines: list[str], given: argparse.Namespace, longest: int, em_seconds: float
+) -> None:
+    """The exponent's choice, plain Python and SentencePiece, beside EM with one exponent."""
     _, seconds = timed(lambda: choose_exponent(lattice, ITERATIONS))
     report("EM with the exponent chosen", seconds)
-
     few, length = [], 0
     for line in lines:
         few.append(line)
@@ -160,17 +170,22 @@ def main() -> None:
             break
     _, plain = timed(lambda: plain_em(few, given.exponent, longest))
     report(f"plain Python EM on {length:,} characters", plain)
-    ratio = (plain / length) / (em_seconds / len(text))
+    ratio = (plain / length) / (em_seconds / len(lattice.symbols))
     print(f"by the character, plain Python takes {ratio:.0f} times as long")
     for kind in ("unigram", "bpe"):
         report(f"SentencePiece {kind}", sentencepiece_seconds(lines, kind, longest))
 
-    ends = best_segmentation(lattice.ids, lattice.starts, scores)
+
+def segmenting(
+    lattice: Lattice, lines: list[str], scores: NDArray[np.float64], exponent: float
+) -> None:
+    """The lexicons of EM's segmentation, cutting the text they were learned from."""
+    text, starts = lattice.alphabet[lattice.symbols], lattice.starts
+    ends = best_segmentation(lattice.ids, starts, scores)
     used = np.unique(lattice.words(ends))
     trie = WordTrie.of([lattice.spell(w) for w in used], scores[used])
-    trie.cut(*warm_up)
     size = len("".join(lines).encode())
-    penalty = np.exp(-0.3 * np.arange(longest + 1.0) ** given.exponent)
+    penalty = np.exp(-0.3 * np.arange(lattice.ids.shape[1] + 1.0) ** exponent)
     for name, dependent in (("bigram", True), ("independent words", False)):
         settings = Settings(0.9, 30.0, 0.5, 1.0, penalty, dependent)
         model = learn_lexicon(lattice, ends, settings)

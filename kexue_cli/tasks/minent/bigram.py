@@ -20,10 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.extras import require
-from kexue_cli.tasks.minent.segment import find_slot
-
-numba: Any = require("numba", extra="minent")
+from kexue_cli.tasks.minent.word_trie import find_slot, numba
 
 NEGLIGIBLE = 1e-12  # share of a position's weight below which a last word is not followed up
 NEVER_BEFORE = 1e-9  # unigram weight of a piece end when no other piece is known

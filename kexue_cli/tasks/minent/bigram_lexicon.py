@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 from kexue_cli.tasks.minent.bigram import NEVER_BEFORE, Settings, Spelled
 from kexue_cli.tasks.minent.lattice import Lattice
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.segment import WordTrie, in_parallel, usable_workers
+from kexue_cli.tasks.minent.segment import in_parallel, usable_workers
 from kexue_cli.tasks.minent.spelling import Spelling, learn_spelling
 from kexue_cli.tasks.minent.unigram_mdl import flat_places
+from kexue_cli.tasks.minent.word_trie import build_trie
 from kexue_cli.tasks.minent.word_viterbi import (
+    ALONE,
+    BACK,
+    BEST,
+    REACH,
     SpellingTables,
-    Trie,
     WordTables,
     best_cut,
     hash_table,
+    pair_filter,
 )
 
 CODE_POINTS = 0x110000
@@ -46,14 +51,13 @@ class BigramLexicon:
     settings: Settings
 
     def __post_init__(self) -> None:
-        self._tables: tuple[Trie, WordTables, SpellingTables] | None = None
+        self._tables: tuple[NDArray[np.int32], WordTables, SpellingTables] | None = None
 
     def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of the most probable segmentation of every piece."""
         if self._tables is None:
-            trie = WordTrie.of(self.words.words, self.words.log_probabilities())
-            arrays = Trie(trie.keys, trie.nodes, trie.parents, trie.word)
-            self._tables = (arrays, self.word_tables(), self.spelling_tables())
+            trie = build_trie(self.words.words)
+            self._tables = (trie, self.word_tables(), self.spelling_tables())
         tables = self._tables
 
         def job(text: NDArray[np.uint32], inner: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -80,13 +84,20 @@ class BigramLexicon:
         weights = np.log(s.length_weight)[np.minimum(lengths, len(s.length_weight) - 1)]
         end, inner = np.log(back * end_new), w < mark
         end[v[~inner]] = values[~inner]
-        values = values[inner] + weights[w[inner]]
-        best = np.full(mark, -np.inf)
-        np.maximum.at(best, w[inner], values)
-        return WordTables(
-            np.log(alone) + weights, np.log(back), best, end, float(np.log(end_new)),
-            *hash_table(self.pairs[inner], values),
-        )  # fmt: skip
+        v, w, values, pairs = (
+            v[inner],
+            w[inner],
+            values[inner] + weights[w[inner]],
+            self.pairs[inner],
+        )
+        table = np.full((mark + 1, 4), -np.inf)
+        table[:mark, ALONE] = np.log(alone) + weights
+        table[:, BACK] = np.log(back)
+        np.maximum.at(table[:, BEST], w, values)
+        table[:, REACH] = np.maximum(table[:, BACK], end - np.log(end_new))
+        np.maximum.at(table[:, REACH], v, values - table[w, ALONE])
+        end_after_new = float(np.log(end_new))
+        return WordTables(table, end, end_after_new, *hash_table(pairs, values), pair_filter(pairs))
 
     def _base_counts(self) -> tuple[NDArray[np.int64], int, int]:
         """Counts of words (words + 1,) in the base distribution, their sum, the distinct words."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kexue_cli.tasks.minent.merge_gain import data_saving, net_saving
 from kexue_cli.tasks.minent.merge_state import (
     HASH_BASE,
     HEAP,
@@ -14,11 +15,9 @@ from kexue_cli.tasks.minent.merge_state import (
     SYMBOLS,
     State,
     count_double,
-    data_saving,
     find_pair,
     find_text,
     merge_everywhere,
-    net_saving,
     new_symbol,
 )
 from kexue_cli.tasks.minent.ngram_kernels import numba

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kexue_cli.tasks.minent.data import Chunk
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT
 from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies, known_words
 from kexue_cli.tasks.minent.scores import words_of
 from kexue_cli.tasks.minent.segmentation import Tally, line_end_flags, spaced_text
+from kexue_cli.tasks.minent.splitting import Chunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ import numpy as np
 
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import ngrams
-from kexue_cli.tasks.minent.data import Chunk, Corpus
+from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon import Lexicon
@@ -29,6 +29,7 @@ from kexue_cli.tasks.minent.lexicon_method import (
 from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.redundancy import remove_redundant, with_single_symbols
+from kexue_cli.tasks.minent.splitting import Chunk
 from kexue_cli.tasks.minent.symbols import Chunks
 from kexue_cli.tasks.minent.word_discovery import pass_back_check
 

@@ -11,55 +11,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.extras import require
-from kexue_cli.tasks.minent.data import Chunk, Corpus, concatenate
+from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.tasks.minent.splitting import Chunk, concatenate
+from kexue_cli.tasks.minent.word_trie import (
+    FREE,
+    LONGER,
+    PARENT,
+    ROOT,
+    WORD,
+    build_trie,
+    find_node,
+    numba,
+)
 
-numba: Any = require("numba", extra="minent")
-
-HASH_FACTOR = np.int64(-7046029254386353131)
 UNKNOWN_COST = 5.0  # nats by which an unknown character is dearer than the dearest word
 SAFE_TAIL = 256  # characters: cuts further than this from an open end no longer change
-CODE_BITS = 21  # of a Unicode code point
 PARALLEL_CHARACTERS = 1 << 18
 
 Cut = Callable[[NDArray[np.uint32], NDArray[np.int64]], NDArray[np.bool_]]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def find_slot(keys: Any, key: Any) -> Any:
-    """Slot of `key` or the free slot where it belongs; keys (power of two,), -1 is free."""
-    slot = key * HASH_FACTOR
-    slot = (slot ^ (slot >> np.int64(32))) & (keys.size - 1)
-    while keys[slot] != key and keys[slot] != -1:
-        slot = (slot + 1) & (keys.size - 1)
-    return slot
-
-
 @numba.njit(cache=True, nogil=True)
-def _grow(letters: Any, starts: Any, keys: Any, nodes: Any, parents: Any) -> Any:
-    """Put words into the trie, returns the node of each; node 0 is the root."""
-    last = np.empty(starts.size - 1, np.int64)
-    count = 1
-    for w in range(starts.size - 1):
-        node = np.int64(0)
-        for i in range(starts[w], starts[w + 1]):
-            key = node << np.int64(CODE_BITS) | np.int64(letters[i])
-            slot = find_slot(keys, key)
-            if keys[slot] == -1:
-                keys[slot] = key
-                nodes[slot] = count
-                parents[node] = 1
-                count += 1
-            node = np.int64(nodes[slot])
-        last[w] = node
-    return last
-
-
-@numba.njit(cache=True, nogil=True)
-def _viterbi(
-    text: Any, starts: Any, keys: Any, nodes: Any, parents: Any, scores: Any, unknown: float
-) -> Any:
-    """Word ends (characters,) bool of the best segmentation; scores (nodes,), -inf: no word."""
+def _viterbi(text: Any, starts: Any, trie: Any, scores: Any, unknown: float) -> Any:
+    """Word ends (characters,) bool of the best segmentation; scores (words,)."""
     longest = 0
     for p in range(starts.size - 1):
         longest = max(longest, starts[p + 1] - starts[p])
@@ -71,22 +45,20 @@ def _viterbi(
         best[: size + 1] = -np.inf
         best[0] = 0.0
         for i in range(size):
-            node = np.int64(0)
             alone = best[i] + unknown
             if alone > best[i + 1]:
                 best[i + 1] = alone
                 last[i + 1] = 1
+            node = np.int64(ROOT)
             for j in range(i, size):
-                key = node << np.int64(CODE_BITS) | np.int64(text[begin + j])
-                slot = find_slot(keys, key)
-                if keys[slot] == -1:
+                node = find_node(trie, node, text[begin + j])
+                if trie[node, PARENT] == FREE:
                     break
-                node = np.int64(nodes[slot])
-                score = best[i] + scores[node]
-                if score > best[j + 1]:
-                    best[j + 1] = score
+                w = trie[node, WORD]
+                if w >= 0 and best[i] + scores[w] > best[j + 1]:
+                    best[j + 1] = best[i] + scores[w]
                     last[j + 1] = j + 1 - i
-                if parents[node] == 0:
+                if not trie[node, LONGER]:
                     break
         j = size
         while j > 0:
@@ -95,75 +67,31 @@ def _viterbi(
     return ends
 
 
-@numba.njit(cache=True, nogil=True)
-def _matches(
-    text: Any, starts: Any, keys: Any, nodes: Any, parents: Any, word: Any, max_length: int
-) -> Any:
-    found = np.full((text.size, max_length), -1, np.int32)
-    for p in range(starts.size - 1):
-        for i in range(starts[p], starts[p + 1]):
-            node = np.int64(0)
-            for j in range(i, min(starts[p + 1], i + max_length)):
-                key = node << np.int64(CODE_BITS) | np.int64(text[j])
-                slot = find_slot(keys, key)
-                if keys[slot] == -1:
-                    break
-                node = np.int64(nodes[slot])
-                found[i, j - i] = word[node]
-                if parents[node] == 0:
-                    break
-    return found
-
-
 @dataclass(frozen=True)
 class WordTrie:
     """Words with scores (log weights), ready to segment.
 
-    keys    (slots,) int64: node << 21 | code point, -1 where free
-    nodes   (slots,) int32: the node that key leads to
-    parents (nodes,) uint8: 1 where a longer word goes on
-    scores  (nodes,) float64: of the word that ends at the node, -inf for none
-    word    (nodes,) int32: number of that word, -1 for none
+    trie     (slots, 4) int32, see `build_trie`
+    scores   (words,) float64
+    unknown  score of a character that is no word
     """
 
-    keys: NDArray[np.int64]
-    nodes: NDArray[np.int32]
-    parents: NDArray[np.uint8]
+    trie: NDArray[np.int32]
     scores: NDArray[np.float64]
-    word: NDArray[np.int32]
     unknown: float
     workers: int = 1
 
     @staticmethod
     def of(words: list[str], scores: NDArray[np.float64], workers: int | None = None) -> WordTrie:
         """Build from words and their scores (words,)."""
-        letters = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), "<u4")
-        lengths = np.fromiter(map(len, words), np.int64, len(words))
-        starts = np.concatenate(([0], np.cumsum(lengths)))
-        keys = np.full(1 << int(np.ceil(np.log2(4 * len(letters) + 16))), -1, np.int64)
-        nodes = np.zeros(keys.size, np.int32)
-        parents = np.zeros(len(letters) + 1, np.uint8)
-        last = _grow(letters, starts, keys, nodes, parents)
-        by_node = np.full(len(letters) + 1, -np.inf)
-        by_node[last] = scores
-        number = np.full(len(letters) + 1, -1, np.int32)
-        number[last] = np.arange(len(words), dtype=np.int32)
         unknown = float(scores.min(initial=0.0)) - UNKNOWN_COST
-        return WordTrie(keys, nodes, parents, by_node, number, unknown, workers or usable_workers())
-
-    def matches(
-        self, code_points: NDArray[np.uint32], starts: NDArray[np.int64], max_length: int
-    ) -> NDArray[np.int32]:
-        """Number of the word of length l + 1 at every place, or -1: (characters, max_length)."""
-        trie = (self.keys, self.nodes, self.parents, self.word)
-        return np.asarray(_matches(code_points, starts, *trie, max_length))
+        return WordTrie(build_trie(words), scores, unknown, workers or usable_workers())
 
     def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of the best segmentation of every piece."""
 
         def job(text: NDArray[np.uint32], inner: NDArray[np.int64]) -> NDArray[np.bool_]:
-            trie = (self.keys, self.nodes, self.parents, self.scores, self.unknown)
-            return np.asarray(_viterbi(text, inner, *trie))
+            return np.asarray(_viterbi(text, inner, self.trie, self.scores, self.unknown))
 
         return in_parallel(job, code_points, starts, self.workers)
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from kexue_cli.run.files import replacing
 from kexue_cli.tasks.minent import description_length
-from kexue_cli.tasks.minent.data import Chunk
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT, DescriptionLength
 from kexue_cli.tasks.minent.piece_table import PieceCounter, counts_of, lengths_of
 from kexue_cli.tasks.minent.scores import Scores
+from kexue_cli.tasks.minent.splitting import Chunk
 
 CODE_POINTS = 0x110000
 SPACE, NEWLINE = 32, 10

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent.alphabet import NEWLINE, SPACE, class_table
-from kexue_cli.tasks.minent.data import Chunk, Corpus, Splitting
+from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.ngram_kernels import lay_out, stream_text
+from kexue_cli.tasks.minent.splitting import Chunk, Splitting
 
 CODE_POINTS = 0x110000
 KEY_BITS = 64

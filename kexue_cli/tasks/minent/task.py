@@ -14,10 +14,11 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.minent import outputs
-from kexue_cli.tasks.minent.data import Chunk, Corpus, open_corpus, read_gold
+from kexue_cli.tasks.minent.data import Corpus, open_corpus, read_gold
 from kexue_cli.tasks.minent.method import Method
 from kexue_cli.tasks.minent.segment import cut_chunk, cut_corpus, spread_ends
 from kexue_cli.tasks.minent.segmentation import Segmented, Tally, tally_and_write
+from kexue_cli.tasks.minent.splitting import Chunk
 
 SEGMENTED = "segmented.txt"
 

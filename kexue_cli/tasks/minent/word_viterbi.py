@@ -12,38 +12,42 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.tasks.minent.segment import CODE_BITS, SAFE_TAIL, find_slot, numba
+from kexue_cli.tasks.minent.segment import SAFE_TAIL
+from kexue_cli.tasks.minent.word_trie import (
+    FREE,
+    HASH_FACTOR,
+    LONGER,
+    PARENT,
+    ROOT,
+    WORD,
+    find_node,
+    find_slot,
+    numba,
+)
 
 WINDOW = 1 << 14  # characters of a piece that are held at a time
 NEW = -1  # number of a word that is not in the lexicon
-
-
-class Trie(NamedTuple):
-    """Words as a hashed trie, see `WordTrie`."""
-
-    keys: NDArray[np.int64]
-    nodes: NDArray[np.int32]
-    parents: NDArray[np.uint8]
-    word: NDArray[np.int32]
+ALONE, BACK, BEST, REACH = range(4)  # fields of a word
+FILTER_BITS = 8  # a pair, at least
 
 
 class WordTables(NamedTuple):
     """Log weights of words, the weight of their length included; word `words` is a piece's end.
 
-    alone         (words,) of the word after any other, back-off apart
-    back          (words + 1,) of backing off after the word
-    best          (words,) of the word after the one that favours it most
+    words         (words + 1, 4) of the word after any other, back-off apart; of backing off after
+                  it; of it after the word that favours it most; and the most that what comes next
+                  can gain from its being there
     end           (words + 1,) of the piece's end after the word;  end_new: after a new word
     keys, values  (slots,) hash of v << 32 | w: log weight of w after v
+    filter        (bytes,) bits that are set for the pairs there are, and for few others
     """
 
-    alone: NDArray[np.float64]
-    back: NDArray[np.float64]
-    best: NDArray[np.float64]
+    words: NDArray[np.float64]
     end: NDArray[np.float64]
     end_new: float
     keys: NDArray[np.int64]
     values: NDArray[np.float64]
+    filter: NDArray[np.uint8]
 
 
 class SpellingTables(NamedTuple):
@@ -77,92 +81,106 @@ def _step(spelling: Any, first: Any, second: Any) -> float:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _enter(room: Any, j: Any, word: Any, score: float, length: Any, before: Any) -> None:
-    """Note a last word at position j; a new word takes place 0."""
-    words, scores, lengths, came, sizes = room
-    k = 0
-    if word != NEW:
-        k = sizes[j]
-        sizes[j] += 1
+def _enter(room: Any, j: Any, word: Any, score: float, length: Any, before: Any, t: Any) -> None:
+    """Note a last word at position j, unless another there is as good whatever comes next."""
+    words, scores, lengths, came, sizes, free, favourite = room
+    reach, back = (0.0, 0.0) if word == NEW else (t.words[word, REACH], t.words[word, BACK])
+    if score + reach <= free[j]:
+        return
+    k = sizes[j]
+    sizes[j] += 1
     words[j, k], scores[j, k], lengths[j, k], came[j, k] = word, score, length, before
+    if score + back > free[j]:
+        free[j], favourite[j] = score + back, k
 
 
 @numba.njit(cache=True, nogil=True)
 def _along(text: Any, size: Any, sp: Any) -> Any:
-    """Log weights of the step from each character to the next, and of a word's end after it."""
-    steps, tails = np.empty(size), np.empty(size)
-    last = sp.symbol[text[0]]
+    """Spelling along a text: at each character the log weight of a new word's begin and of its end
+    there; the sum of the steps from the text's first character to it is in the end, not in the
+    begin, so that a word's spelling is the sum of two numbers.
+    """
+    heads, tails = np.empty(size), np.empty(size)
+    total, last = 0.0, 0
     for i in range(size):
-        tails[i] = sp.tail[last]
-        if i + 1 < size:
-            following = sp.symbol[text[i + 1]]
-            steps[i] = _step(sp, last, following)
-            last = following
-    return steps, tails
+        symbol = sp.symbol[text[i]]
+        if i > 0:
+            total += _step(sp, last, symbol)
+        heads[i], tails[i] = sp.head[symbol] - total, sp.tail[symbol] + total
+        last = symbol
+    return heads, tails
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _favourite(i: Any, t: Any, room: Any) -> Any:
-    """The best last word at position i for a word to which it means nothing; its log weight."""
-    words, scores, _, _, sizes = room
-    free, favourite = -np.inf, 0
-    for k in range(sizes[i]):
-        value = scores[i, k] + (t.back[words[i, k]] if words[i, k] != NEW else 0.0)
-        if value > free:
-            free, favourite = value, k
-    return free, favourite
+def _enter_new(
+    j: Any, begins: Any, tail: float, known: Any, length: Any, t: Any, room: Any
+) -> None:
+    """Enter the best new word that ends at position j, if it beats the words of the lexicon."""
+    longest = min(j, length.size - 1)
+    best, found = -np.inf, 0
+    for k in range(1, longest + 1):
+        best = max(best, begins[j - k] + length[k])
+    if best + tail <= room[5][j]:
+        return
+    best = -np.inf
+    for k in range(1, longest + 1):
+        if begins[j - k] + length[k] > best and not known[j - k] >> k & 1:
+            best, found = begins[j - k] + length[k], k
+    _enter(room, j, NEW, best + tail, found, room[6][j - found], t)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _best_before(i: Any, w: Any, value: float, favourite: Any, t: Any, room: Any) -> Any:
-    """The last word at position i that favours w most, if it beats `value`; the log weight."""
-    words, scores, _, _, sizes = room
-    before = favourite
+def _filter_bit(pair: Any, bits: Any) -> Any:
+    place = pair * HASH_FACTOR
+    return (place ^ (place >> np.int64(32))) & (bits - 1)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _best_before(i: Any, w: Any, t: Any, room: Any) -> Any:
+    """The log weight of w after the last word at position i that favours it most; that word."""
+    words, scores, _, _, sizes, free, favourite = room
+    value, before = free[i] + t.words[w, ALONE], favourite[i]
     for k in range(sizes[i]):
-        v = words[i, k]
-        if v != NEW and scores[i, k] + t.best[w] > value:
-            pair = np.int64(v) << np.int64(32) | np.int64(w)
+        v, score = words[i, k], scores[i, k]
+        if v == NEW or score + t.words[w, BEST] <= value or score + t.words[v, REACH] <= free[i]:
+            continue
+        pair = np.int64(v) << np.int64(32) | np.int64(w)
+        bit = _filter_bit(pair, 8 * t.filter.size)
+        if t.filter[bit >> 3] >> (bit & 7) & 1:
             place = find_slot(t.keys, pair)
-            if t.keys[place] == pair and scores[i, k] + t.values[place] > value:
-                value, before = scores[i, k] + t.values[place], k
+            if t.keys[place] == pair and score + t.values[place] > value:
+                value, before = score + t.values[place], k
     return value, before
 
 
 @numba.njit(cache=True, nogil=True)
 def _forward(text: Any, size: Any, trie: Any, t: Any, sp: Any, room: Any) -> None:
     """Enter the last words of every position 1 … size of a text, whatever stands at 0."""
-    steps, tails = _along(text, size, sp)
-    scores = room[1]
+    heads, tails = _along(text, size, sp)
+    known = np.zeros(size, np.int64)  # bit l: the l characters from here are a word of the lexicon
+    free = room[5]
     for i in range(size):
-        free, favourite = _favourite(i, t, room)
-        known, node = np.int64(0), np.int64(0)
-        longest = min(size - i, sp.length.size - 1)
-        for length in range(1, longest + 1):
-            key = node << np.int64(CODE_BITS) | np.int64(text[i + length - 1])
-            slot = find_slot(trie.keys, key)
-            if trie.keys[slot] == -1:
+        if i > 0:
+            _enter_new(i, heads, tails[i - 1], known, sp.length, t, room)
+        heads[i] += free[i]
+        node = np.int64(ROOT)
+        for j in range(i, min(size, i + sp.length.size - 1)):
+            node = find_node(trie, node, text[j])
+            if trie[node, PARENT] == FREE:
                 break
-            node = np.int64(trie.nodes[slot])
-            w = trie.word[node]
+            w = trie[node, WORD]
             if w >= 0:
-                known |= np.int64(1) << length
-                value, before = _best_before(i, w, free + t.alone[w], favourite, t, room)
-                _enter(room, i + length, w, value, length, before)
-            if trie.parents[node] == 0:
+                known[i] |= np.int64(1) << (j + 1 - i)
+                value, before = _best_before(i, w, t, room)
+                _enter(room, j + 1, w, value, j + 1 - i, before, t)
+            if not trie[node, LONGER]:
                 break
-        value = free + sp.head[sp.symbol[text[i]]]
-        for length in range(1, longest + 1):
-            if length > 1:
-                value += steps[i + length - 2]
-            if not known >> length & 1:
-                new = value + tails[i + length - 1] + sp.length[length]
-                if new > scores[i + length, 0]:
-                    _enter(room, i + length, NEW, new, length, favourite)
+    _enter_new(size, heads, tails[size - 1], known, sp.length, t, room)
 
 
 @numba.njit(cache=True, nogil=True)
 def _best_last(j: Any, at_end: bool, t: Any, room: Any) -> int:
-    words, scores, _, _, sizes = room
+    words, scores, _, _, sizes, _, _ = room
     best, found = 0, -np.inf
     for k in range(sizes[j]):
         value = scores[j, k]
@@ -190,11 +208,10 @@ def _window(
 
     Returns the number of characters settled and the last settled word.
     """  # fmt: skip
-    words, scores, lengths, came, sizes = room
-    sizes[: size + 1] = 1
-    words[: size + 1, 0] = NEW
-    scores[: size + 1, 0] = -np.inf
-    words[0, 0], scores[0, 0] = first, 0.0
+    words, _, lengths, came, sizes, free, _ = room
+    sizes[: size + 1] = 0
+    free[: size + 1] = -np.inf
+    _enter(room, 0, first, 0.0, 0, 0, t)
     _forward(text[begin : begin + size], size, trie, t, sp, room)
     j, k = size, _best_last(size, whole, t, room)
     settled, word = size if whole else 0, words[j, k]
@@ -223,9 +240,11 @@ def best_cut(text: Any, starts: Any, trie: Any, tables: Any, spelling: Any) -> A
         np.empty((longest + 1, states), np.int16),
         np.empty((longest + 1, states), np.int16),
         np.empty(longest + 1, np.int32),
+        np.empty(longest + 1),
+        np.empty(longest + 1, np.int32),
     )
     ends = np.zeros(text.size, np.bool_)
-    mark = tables.back.size - 1
+    mark = tables.end.size - 1
     for p in range(starts.size - 1):
         begin, word = starts[p], mark
         while begin < starts[p + 1]:
@@ -242,8 +261,9 @@ def hash_table(
     keys: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """An open hash table of distinct keys >= 0: slots of keys (-1: free) and of their values."""
-    slots = 1 << int(np.ceil(np.log2(2 * len(keys) + 16)))
-    placed, of_slot = np.full(slots, -1, np.int64), np.zeros(slots)
+    slots = np.zeros((1 << int(np.ceil(np.log2(2 * len(keys) + 16))), 2), np.int64)
+    placed, of_slot = slots[:, 0], slots.view(np.float64)[:, 1]  # side by side in memory
+    placed[:] = -1
     _fill(placed, of_slot, keys, values)
     return placed, of_slot
 
@@ -254,3 +274,16 @@ def _fill(placed: Any, of_slot: Any, keys: Any, values: Any) -> None:
         slot = find_slot(placed, keys[i])
         placed[slot] = keys[i]
         of_slot[slot] = values[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def pair_filter(pairs: Any) -> Any:
+    """Bits that say of most pairs that are not among `pairs` (pairs,) that they are not."""
+    bits = np.int64(64)
+    while bits < FILTER_BITS * pairs.size:
+        bits *= 2
+    table = np.zeros(bits // 8, np.uint8)
+    for pair in pairs:
+        bit = _filter_bit(pair, bits)
+        table[bit >> 3] |= np.uint8(1) << np.uint8(bit & 7)
+    return table

@@ -9,7 +9,8 @@ from typing import Any
 from kexue_cli.run.console import Console
 from kexue_cli.run.signals import StopFlag
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.data import Corpus, Source, Splitting
+from kexue_cli.tasks.minent.data import Corpus, Source
+from kexue_cli.tasks.minent.splitting import Splitting
 
 SETTINGS: dict[str, Any] = {
     "memory_mib": 1024, "workers": 2, "engine": "local", "scratch": None,

@@ -9,8 +9,9 @@ import pytest
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.config import SpacedData, TextData
-from kexue_cli.tasks.minent.data import Splitting, chunks_of, concatenate, open_corpus
+from kexue_cli.tasks.minent.data import open_corpus
 from kexue_cli.tasks.minent.reading import text_blocks
+from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
 
 TEXT = "他来到了ABC大厦，\n\n共12层 很高。\nthe cat 'sat'\n"
 

@@ -12,9 +12,10 @@ import pytest
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import ngram_store, ngrams, reading, symbols
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.data import Corpus, Source, Splitting
+from kexue_cli.tasks.minent.data import Corpus, Source
 from kexue_cli.tasks.minent.memory import available_mib, resident_mib
 from kexue_cli.tasks.minent.ngrams import CountPlan, count_ngrams
+from kexue_cli.tasks.minent.splitting import Splitting
 from tests.tasks.minent.counting import corpus_of
 
 ALPHABETS = {"han": "天地玄黄宇宙洪荒日月盈昃", "latin": "abcdefg", "mixed": "aé天я𠀀ß"}

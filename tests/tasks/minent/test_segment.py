@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.data import Corpus, Source, Splitting, chunks_of, concatenate
+from kexue_cli.tasks.minent.data import Corpus, Source
 from kexue_cli.tasks.minent.lexicon import (
     Lexicon,
     branching_entropies,
@@ -19,6 +19,16 @@ from kexue_cli.tasks.minent.lexicon import (
 )
 from kexue_cli.tasks.minent.segment import SAFE_TAIL, WordTrie, cut_chunk, cut_corpus, in_parallel
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
+from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
+from kexue_cli.tasks.minent.word_trie import (
+    FREE,
+    LONGER,
+    PARENT,
+    ROOT,
+    WORD,
+    build_trie,
+    find_node,
+)
 
 WORDS = ["a", "b", "ab", "ba", "abb", "bab", "aab"]
 SCORES = np.array([-2.0, -2.5, -3.0, -3.6, -4.1, -4.0, -4.3])
@@ -60,15 +70,24 @@ def test_cut_is_the_best_of_all_segmentations(text):
     assert total(found) == pytest.approx(best)
 
 
-def test_matches_are_the_words_at_every_place():
-    trie = WordTrie.of(WORDS, SCORES, workers=1)
-    text = "abbab"
-    found = trie.matches(code_points(text), np.array([0, 3, 5]), 3)
-    for i, row in enumerate(found):
-        for length, number in enumerate(row, 1):
-            inside = i + length <= (3 if i < 3 else 5)
-            word = text[i : i + length]
-            assert number == (WORDS.index(word) if inside and word in WORDS else -1)
+def test_every_word_is_found_in_the_trie_and_nothing_else():
+    rng = np.random.default_rng(0)
+    words = sorted({"".join(rng.choice(list("ab的"), rng.integers(1, 7))) for _ in range(300)})
+    trie = build_trie(words)
+
+    def number(word):
+        node = ROOT
+        for code in code_points(word):
+            if node != ROOT and not trie[node, LONGER]:
+                return -1
+            node = find_node(trie, node, code)
+            if trie[node, PARENT] == FREE:
+                return -1
+        return trie[node, WORD]
+
+    assert [number(word) for word in words] == list(range(len(words)))
+    others = {"".join(rng.choice(list("ab的c"), rng.integers(1, 8))) for _ in range(300)}
+    assert {number(word) for word in others - set(words)} == {-1}
 
 
 def test_parallel_blocks_change_nothing():

@@ -1,0 +1,162 @@
+"""How a stream of text becomes chunks: code points, pieces to segment, line ends, gold word ends.
+
+A piece longer than a chunk goes on in the next one, so that a text of one line is nothing special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_cli.tasks.minent import alphabet
+from kexue_cli.tasks.minent.alphabet import Alphabet
+
+CHUNK_CHARACTERS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of the corpus without its whitespace.
+
+    code_points  (characters,) uint32
+    starts       (pieces + 1,) int64: piece i is code_points[starts[i]:starts[i + 1]]
+    free         (pieces,) bool: words are searched in these; the others are one token each
+    line_ends    (newlines,) int64: number of characters before each newline (repeats: blank lines)
+    gold         (characters,) bool or None: a gold word ends after this character
+    continues    the first piece goes on where the previous chunk's last piece stopped
+    """
+
+    code_points: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    free: NDArray[np.bool_]
+    line_ends: NDArray[np.int64]
+    gold: NDArray[np.bool_] | None = None
+    continues: bool = False
+
+    def segmentable(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Only the free pieces: their characters in one array and their starts (pieces + 1)."""
+        lengths = np.diff(self.starts)
+        characters = self.code_points[np.repeat(self.free, lengths)]
+        starts = np.concatenate(([0], np.cumsum(lengths[self.free])))
+        return characters, starts
+
+
+def concatenate(chunks: list[Chunk]) -> Chunk:
+    """One chunk of many; a piece that went over a chunk border is whole again."""
+    if len(chunks) == 1:
+        return chunks[0]
+    offsets = np.concatenate(([0], np.cumsum([len(c.code_points) for c in chunks]))).astype(
+        np.int64
+    )
+    joined = [int(c.continues and i > 0) for i, c in enumerate(chunks)]
+    starts = [c.starts[j:-1] + o for c, o, j in zip(chunks, offsets, joined, strict=False)]
+    gold = [c.gold for c in chunks if c.gold is not None]
+    return Chunk(
+        np.concatenate([c.code_points for c in chunks]),
+        np.concatenate([*starts, offsets[-1:]]),
+        np.concatenate([c.free[j:] for c, j in zip(chunks, joined, strict=True)]),
+        np.concatenate([c.line_ends + o for c, o in zip(chunks, offsets, strict=False)]),
+        np.concatenate(gold) if gold else None,
+    )
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How raw text becomes pieces: stated beside every score.
+
+    spaces         `cut`: a word never goes over whitespace; `strip`: whitespace is deleted;
+                   `gold`: deleted, and remembered as the gold word ends
+    sentence_ends  a word never goes over a line end
+    separators     characters that count as whitespace besides it (as `/` in some gold files)
+    """
+
+    alphabet: Alphabet
+    spaces: str = "cut"
+    sentence_ends: bool = True
+    separators: str = ""
+
+    def describe(self) -> str:
+        """One line for logs and reports."""
+        names = ("space", "other", "Han", "Latin", "digits", "letters")
+        whole = "+".join(names[k] for k in sorted(self.alphabet.whole)) or "none"
+        ends = "known" if self.sentence_ends else "unknown"
+        alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}"
+        return f"{alphabet_name}, spaces: {self.spaces}, line ends {ends}"
+
+    def split(self, raw: NDArray[np.uint32], continues: bool) -> Chunk:
+        """Cut raw code points (characters,) with whitespace into a chunk."""
+        classes = alphabet.class_table()[raw]
+        if self.separators:
+            classes[np.isin(raw, [ord(c) for c in self.separators])] = alphabet.SPACE
+        visible = classes != alphabet.SPACE
+        position = np.cumsum(visible)  # characters up to and with this one
+        newline = raw == alphabet.NEWLINE
+        characters = raw[visible]
+        groups = self.alphabet.groups(classes[visible])
+        after_line = np.diff(np.cumsum(newline)[visible]) > 0  # (characters - 1,)
+        after_space = np.diff(np.flatnonzero(visible)) > 1
+        new_piece = (groups[1:] != groups[:-1]) | (groups[1:] == 0)
+        if self.sentence_ends:
+            new_piece |= after_line
+        if self.spaces == "cut":
+            new_piece |= after_space
+        begins = np.concatenate(([True][: len(characters)], new_piece))
+        starts = np.append(np.flatnonzero(begins), len(characters)).astype(np.int64)
+        gold = None
+        if self.spaces == "gold":
+            gold = np.append(after_space, [not visible[-1]] if len(characters) else [])
+        free = groups[starts[:-1]] == 2
+        return Chunk(characters, starts, free, position[newline].astype(np.int64), gold, continues)
+
+
+def code_points_of(text: str) -> NDArray[np.uint32]:
+    """The code points of a text (characters,); every kind of line end is a newline."""
+    return np.frombuffer(
+        text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-32-le", "surrogatepass"), "<u4"
+    )
+
+
+def chunks_of(
+    blocks: Iterator[str], splitting: Splitting, chunk_characters: int = CHUNK_CHARACTERS
+) -> Iterator[Chunk]:
+    """Split a stream of text into chunks of about `chunk_characters`.
+
+    The last, perhaps unfinished piece of a block waits for the next one; a piece longer than a
+    chunk is handed out in parts, the later ones marked `continues`.
+    """
+    held = np.empty(0, np.uint32)
+    continues = False
+    pieces = (
+        b[i : i + chunk_characters] for b in blocks for i in range(0, len(b), chunk_characters)
+    )
+    for block in pieces:
+        held = np.concatenate((held, code_points_of(block)))
+        if len(held) < chunk_characters:
+            continue
+        chunk, held, goes_on = _all_but_last_piece(held, splitting, continues)
+        if len(chunk.code_points):
+            yield chunk
+            continues = goes_on
+    last = splitting.split(held, continues)
+    if len(last.code_points) or len(last.line_ends):
+        yield last
+
+
+def _all_but_last_piece(
+    raw: NDArray[np.uint32], splitting: Splitting, continues: bool
+) -> tuple[Chunk, NDArray[np.uint32], bool]:
+    """The finished part of `raw`, the rest, and whether the rest goes on inside a piece."""
+    visible = alphabet.class_table()[raw] != alphabet.SPACE
+    if splitting.separators:
+        visible &= ~np.isin(raw, [ord(c) for c in splitting.separators])
+    places = np.flatnonzero(visible)
+    whole = splitting.split(raw, continues)
+    if len(places) < 2:
+        return splitting.split(raw[:0], continues), raw, continues
+    last_start = int(whole.starts[-2])
+    inside = last_start == 0 or len(places) - last_start > len(places) // 2
+    end = places[-1] if inside else places[last_start]
+    return splitting.split(raw[:end], continues), raw[end:], inside
