@@ -42,9 +42,9 @@ class _Shape(ctypes.Structure):
 def obstacle(n_channels: int, kernel_size: int) -> str | None:
     """Why the kernels cannot compute such blocks here, or None."""
     if kernel_size != 3:
-        return f"they have 3 taps, not {kernel_size}"
+        return f"the native kernels have 3 taps, not {kernel_size}"
     if n_channels % COLUMNS or n_channels > WIDEST:
-        return f"they need channels in multiples of {COLUMNS} up to {WIDEST}"
+        return f"the native kernels need channels in multiples of {COLUMNS} up to {WIDEST}"
     try:
         library()
     except NotAvailable as error:

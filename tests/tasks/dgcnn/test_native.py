@@ -223,7 +223,7 @@ def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(native_block, "library", library)
     chosen = choose_engine(Dgcnn2019(30, 8, 32), settings("auto"), device())
-    assert chosen == "embedding and gated blocks by torch (no native kernels: no g++)"
+    assert chosen == "embedding and gated blocks by torch (no g++)"
 
 
 @needs_native
