@@ -53,8 +53,11 @@ def obstacle(n_channels: int, kernel_size: int) -> str | None:
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether they compute this input: on the CPU, float32, or bfloat16 under autocast."""
-    if x.device.type != "cpu" or weight.dtype != torch.float32:
+    """Whether they compute this input: on the CPU, float32, or bfloat16 under autocast.
+
+    `weight` (., n_channels, ...) of a convolution or an embedding.
+    """
+    if x.device.type != "cpu" or weight.dtype != torch.float32 or weight.shape[1] % COLUMNS:
         return False
     return x.dtype in (torch.float32, torch.bfloat16) and number_format() is not None
 

@@ -31,7 +31,13 @@ def embedding(
         characters: the table, (n, c) float32.
         words: (batch, length, c), or None for nothing.
         dropout: share of the results that become 0; which, follows from torch's global generator.
+
+    Raises:
+        IndexError: an id that the table has not.
     """
+    lowest, highest = ids.aminmax()
+    if lowest < 0 or highest >= len(characters):
+        raise IndexError(f"ids from {lowest} to {highest} of a table of {len(characters)}")
     shape = _Shape(ids.numel(), characters.shape[1], torch.get_num_threads(), draw_dropout(dropout))
     dtype = number_format()
     words = None if words is None else words.to(dtype).contiguous()

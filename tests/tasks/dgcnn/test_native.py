@@ -180,6 +180,15 @@ def test_dropout_of_the_embedding_drops_the_same_going_back(
     assert_close([y, found], [plain.characters.weight[ids] * kept / 0.75, wanted], tolerance)
 
 
+@needs_native
+def test_ids_that_the_table_has_not_are_refused() -> None:
+    plain = MixedEmbedding(11, 32, 0)
+    plain.native = True
+    for bad in (11, -1):
+        with pytest.raises(IndexError, match="table of 11"):
+            plain(torch.tensor([[3, bad]]), torch.zeros(1, 2, 0))
+
+
 def settings(engine: str, compiled: bool = False) -> Any:
     device = SimpleNamespace(compile=compiled)
     return SimpleNamespace(task=SimpleNamespace(engine=Engine[engine]), device=device)
@@ -227,9 +236,10 @@ def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @needs_native
-def test_double_precision_is_left_to_torch() -> None:
-    model = Dgcnn2019(30, 8, 32, dropout=0.0, gate_dropout=0.0).double()
-    ids, vectors = torch.randint(1, 30, (2, 6)), torch.randn(2, 6, 8, dtype=torch.float64)
+@pytest.mark.parametrize(("n_channels", "dtype"), [(32, torch.float64), (16, torch.float32)])
+def test_other_precisions_and_widths_are_left_to_torch(n_channels: int, dtype: torch.dtype) -> None:
+    model = Dgcnn2019(30, 8, n_channels, dropout=0.0, gate_dropout=0.0).to(dtype)
+    ids, vectors = torch.randint(1, 30, (2, 6)), torch.randn(2, 6, 8, dtype=dtype)
     plain = model.read(ids, vectors, ids, vectors)
     use_native(model)
     assert torch.equal(model.read(ids, vectors, ids, vectors).start, plain.start)
