@@ -1,8 +1,8 @@
 """The default method: penalised unigram EM, refined by a Bayesian word model.
 
 1. `unigram_mdl` gives a first segmentation; two-part description length chooses its exponent b.
-   How well b is known is the step of that search, so a small committee goes on: one member with
-   the exponent chosen, the others a step to either side.
+   That length charges a word seen once twice, when it is spelled and when it is used, so the choice
+   errs towards short words. A small committee goes on: b, and exponents up to a step below it.
 2. Every member: blocked Gibbs sampling (Mochihashi et al. 2009) of the word model of `bigram.py`
    from there. The spelling model, learned from the words found so far, lets words occur that were
    seen only once. A word still pays `penalty * len^b`.
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 CHECKPOINT_SWEEPS = 5
+MEMBER_STEP = EXPONENT_STEPS[-1] / 2
 DECIDING_SWEEPS = 10  # of the bigram, then its two-part length is compared with that of EM
 
 
@@ -60,7 +61,7 @@ class Best:
 
     exponent         of the length penalty; None: chosen by two-part description length
     iterations       of EM
-    members          of the committee, odd
+    members          of the committee, odd; their exponents lie half a step apart
     dependence       `bigram`, `none` (words are independent), or `auto`: by description length
     sweeps, average  Gibbs sweeps, and how many of the last ones vote
     penalty          share of the length penalty that stays in the Bayesian model
@@ -109,8 +110,7 @@ class Best:
         trial = find_trial(ctx, lattice, self.given_exponent, self.iterations)
         exponents, ends = [trial.exponent], [trial.ends]
         for k in range(1, self.members):
-            side = (k + 1) // 2 * (-1 if k % 2 else 1)
-            exponents.append(round(trial.exponent + side * EXPONENT_STEPS[-1], 4))
+            exponents.append(round(max(trial.exponent - k * MEMBER_STEP, 0.0), 4))
             ends.append(try_exponent(lattice, exponents[-1], self.iterations).ends)
             ctx.stop.raise_if_requested()
         dependent = {"bigram": True, "none": False, "auto": None}[self.dependence]

@@ -109,7 +109,7 @@ class BestModel(UnigramMdlModel):
     name: str = "best"
     _target_: str = "kexue_cli.tasks.minent.best.Best"
     members: int = 3
-    """Samplers whose exponents differ by 0.05; they vote together."""
+    """Samplers that vote together: with the exponent, and 0.025 less for each further one."""
     dependence: str = "auto"
     """Of a word on the one before: `bigram`, `none`, or `auto`, by description length."""
     sweeps: int = 60
