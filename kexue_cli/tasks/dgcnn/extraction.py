@@ -49,10 +49,14 @@ def spans(
     """
     start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
     limit = np.float32(threshold)
-    ends = np.flatnonzero(end > limit)
+    firsts, lasts = np.flatnonzero(start > limit), np.flatnonzero(end > limit)
     edge = np.concatenate([[0.0], np.cumsum(widths)])
-    for i in np.flatnonzero(start > limit):
-        for j in ends[np.searchsorted(ends, i) :]:
-            if edge[j + 1] - edge[i] > max_width:
-                break
-            yield int(i), int(j), float(start[i] * end[j])
+    # of the sorted lasts, those from `low` up to `high` end a span that begins at the first
+    low = np.searchsorted(lasts, firsts)
+    furthest = np.searchsorted(edge, edge[firsts] + max_width, side="right") - 2
+    high = np.searchsorted(lasts, furthest, side="right")
+    counts = np.maximum(high - low, 0)
+    i = np.repeat(firsts, counts)
+    place = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    j = lasts[np.repeat(low, counts) + place]
+    yield from zip(i.tolist(), j.tolist(), (start[i] * end[j]).tolist(), strict=True)
