@@ -84,7 +84,7 @@ def test_named_streams_differ_and_repeat() -> None:
 
 
 def test_a_signal_waits_inside_deferred_and_raises_outside() -> None:
-    stop = StopFlag()
+    stop, before = StopFlag(), signal.getsignal(signal.SIGINT)
     with stop.installed():
         with stop.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -93,7 +93,7 @@ def test_a_signal_waits_inside_deferred_and_raises_outside() -> None:
             stop.raise_if_requested()
         with pytest.raises(Interrupted, match="signal 2"):
             os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_process_that_is_gone_is_not_alive() -> None:
