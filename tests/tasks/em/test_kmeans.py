@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from kexue_cli.tasks.em import kmeans_pass
@@ -95,7 +97,7 @@ def test_kernel_and_plain_torch_agree_in_every_pass(
 ) -> None:
     _skip_without_kernel()
     generator = np.random.default_rng(0)
-    values = (generator.normal(size=(rows, columns)) + 3).astype(kind)
+    values: NDArray[Any] = (generator.normal(size=(rows, columns)) + 3).astype(kind)
     shift, weights = values.mean(axis=0, dtype=np.float64), generator.uniform(size=rows)
     data, start = Rows(values, shift, weights), values[:components] - shift
     ours = lloyd(data, start, 15)
