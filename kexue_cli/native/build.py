@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ def load(source: Path, signatures: Signatures, *flags: str) -> ctypes.CDLL:
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, result
     return loaded
+
+
+def obstacle(library: Callable[[], ctypes.CDLL]) -> str | None:
+    """Why `library`, which calls `load`, cannot give its kernels here, or None."""
+    try:
+        library()
+    except NotAvailable as error:
+        return str(error)
+    return None
 
 
 @functools.cache

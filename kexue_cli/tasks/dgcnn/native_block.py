@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kexue_cli.native.build import NotAvailable
+from kexue_cli.native import build
 from kexue_cli.tasks.dgcnn.native_kernels import (
     Dropout,
     call,
@@ -45,11 +45,7 @@ def obstacle(n_channels: int, kernel_size: int) -> str | None:
         return f"the native kernels have 3 taps, not {kernel_size}"
     if n_channels % COLUMNS or n_channels > WIDEST:
         return f"the native kernels need channels in multiples of {COLUMNS} up to {WIDEST}"
-    try:
-        library()
-    except NotAvailable as error:
-        return str(error)
-    return None
+    return build.obstacle(library)
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:

@@ -56,6 +56,7 @@ class _Embedding(torch.autograd.Function):
         shape: _Shape,
         dtype: torch.dtype,
     ) -> Tensor:
+        """Ids (batch, length) -> (batch, length, channels) in `dtype`."""
         result = torch.empty(*ids.shape, characters.shape[1], dtype=dtype)
         call("embedding_forward", dtype, shape, ids, characters, words, result)
         ctx.shape, ctx.size, ctx.has_words = shape, characters.shape, words is not None

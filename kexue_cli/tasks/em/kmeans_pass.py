@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from kexue_cli.native import build
-from kexue_cli.native.build import INT, POINTER, NotAvailable
+from kexue_cli.native.build import INT, POINTER
 from kexue_cli.tasks.em.engine import Rows
 
 SOURCE = Path(__file__).parent / "native" / "kmeans.cpp"
@@ -110,11 +110,7 @@ def library() -> ctypes.CDLL:
 @functools.cache
 def obstacle() -> str | None:
     """Why the kernel cannot be had here, or None."""
-    try:
-        library()
-    except NotAvailable as error:
-        return str(error)
-    return None
+    return build.obstacle(library)
 
 
 def native_step(
@@ -193,6 +189,7 @@ def torch_step(rows: Rows, centres: np.ndarray, afresh: bool, device: str) -> St
     half = 0.5 * (c * c).sum(1)
 
     def step(part: Rows, known: Known) -> Change:
+        """A slice of the rows: `known.labels` are set anew, and what that changes is told."""
         y = torch.as_tensor(part.centred(), device=device)
         label = torch.addmm(-half, y.to(number), c.T).argmax(1)
         old = torch.as_tensor(known.labels, dtype=torch.int64, device=device)

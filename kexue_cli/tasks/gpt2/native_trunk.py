@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from kexue_cli.native import build
-from kexue_cli.native.build import INT, POINTER, NotAvailable
+from kexue_cli.native.build import INT, POINTER
 from kexue_cli.tasks.gpt2.architecture import Architecture
 
 SOURCE = Path(__file__).parent / "native" / "trunk.cpp"
@@ -70,11 +70,7 @@ def obstacle(arch: Architecture) -> str | None:
     for holds, reason in reasons:
         if holds:
             return reason
-    try:
-        library()
-    except NotAvailable as error:
-        return str(error)
-    return None
+    return build.obstacle(library)
 
 
 class NativeTrunk:

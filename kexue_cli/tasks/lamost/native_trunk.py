@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kexue_cli.errors import ConfigError
-from kexue_cli.native.build import NotAvailable
+from kexue_cli.native import build
 from kexue_cli.tasks.lamost import native_build
 
 CHUNK = 16  # spectra of one piece of work: small enough to share out, large enough to reuse weights
@@ -67,11 +67,7 @@ def _obstacle(length: int, filters: Sequence[int], kernel_size: int, pair_sum: b
         return f"they need filters in multiples of {LANES}"
     if length >> (len(filters) - 1) < 1:
         return f"{length} points are too few for {len(filters) - 1} max-pools"
-    try:
-        native_build.library()
-    except NotAvailable as error:
-        return str(error)
-    return None
+    return build.obstacle(native_build.library)
 
 
 class NativeTrunk:

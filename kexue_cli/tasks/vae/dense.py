@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kexue_cli.native import build
-from kexue_cli.native.build import INT, POINTER, NotAvailable
+from kexue_cli.native.build import INT, POINTER
 
 SOURCE = Path(__file__).parent / "native" / "dense.cpp"
 ACTIVATIONS = ("linear", "relu", "tanh")
@@ -62,11 +62,7 @@ def library() -> ctypes.CDLL:
 
 def obstacle() -> str | None:
     """Why the kernels cannot be had here, or None."""
-    try:
-        library()
-    except NotAvailable as error:
-        return str(error)
-    return None
+    return build.obstacle(library)
 
 
 def takes(tensors: Sequence[Tensor]) -> bool:

@@ -6,19 +6,12 @@
 // of arithmetic is 32 bits, one float, or two bfloat16 for vdpbf16ps, which multiplies pairs and sums in float32.
 // Weights stay float32 outside; they are packed for every step, and gradients come back as float32.
 
+#include "../../../native/scratch.h"
 #include "elementwise.h"
 #include "layout.h"
 #include "products.h"
 
 namespace {
-
-template <class E>
-E* scratch(int index, size_t count) {  // grows once, then is reused: no allocation in the steady state
-  thread_local std::vector<char> buffers[6];
-  std::vector<char>& buffer = buffers[index];
-  if (buffer.size() < count * sizeof(E) + 64) buffer.resize(count * sizeof(E) + 64);
-  return reinterpret_cast<E*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) / 64 * 64);
-}
 
 // ---- what happens to a register tile before it is stored -----------------------------------------------------------
 
