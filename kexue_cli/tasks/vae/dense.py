@@ -25,6 +25,7 @@ from kexue_cli.native.build import INT, POINTER
 
 SOURCE = Path(__file__).parent / "native" / "dense.cpp"
 ACTIVATIONS = ("linear", "relu", "tanh")
+FLOAT32 = 0  # a format of dense.cpp; the others multiply bfloat16 in vector (1) or tile registers (2)
 
 
 class Call(ctypes.Structure):
@@ -44,7 +45,7 @@ class Call(ctypes.Structure):
 
 
 SIGNATURES: build.Signatures = {
-    "dense_has_bfloat16": ((), INT),
+    "dense_bfloat16_format": ((), INT),
     "dense_plan": ((INT, INT, POINTER, INT, INT, INT), POINTER),
     "dense_free": ((POINTER,), None),
     "dense_packed_bytes": ((POINTER,), ctypes.c_int64),
@@ -72,7 +73,13 @@ def takes(tensors: Sequence[Tensor]) -> bool:
     if not torch.is_autocast_enabled("cpu"):
         return True
     fast = torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return fast and bool(library().dense_has_bfloat16())
+    return fast and bfloat16_format() != FLOAT32
+
+
+@functools.cache
+def bfloat16_format() -> int:
+    """The fastest format of bfloat16 products here, or FLOAT32."""
+    return int(library().dense_bfloat16_format())
 
 
 def stack(x: Tensor, parameters: Sequence[Tensor], activation: str, last: str) -> Tensor:
@@ -124,7 +131,8 @@ def plan(
 ) -> Plan:
     """The plan of a stack with these parameters; `bernoulli`: it ends in the log-likelihood."""
     sizes = (inputs, *(bias.shape[-1] for bias in parameters[1::2]))
-    return _plan(bfloat16, sizes, ACTIVATIONS.index(activation), ACTIVATIONS.index(last), bernoulli)
+    number_format = bfloat16_format() if bfloat16 else FLOAT32
+    return _plan(number_format, sizes, ACTIVATIONS.index(activation), ACTIVATIONS.index(last), bernoulli)
 
 
 @dataclass
@@ -144,12 +152,12 @@ class Plan:
     """Sizes and activations of a stack in one number format, and its kernels."""
 
     def __init__(
-        self, bfloat16: bool, sizes: tuple[int, ...], activation: int, last: int, bernoulli: bool
+        self, number_format: int, sizes: tuple[int, ...], activation: int, last: int, bernoulli: bool
     ) -> None:
         self._library = library()
         array = (ctypes.c_int * len(sizes))(*sizes)
         handle = self._library.dense_plan(
-            int(bfloat16), len(sizes), array, activation, last, int(bernoulli)
+            number_format, len(sizes), array, activation, last, int(bernoulli)
         )
         weakref.finalize(self, self._library.dense_free, handle)
         self.handle, self.sizes, self.bernoulli = handle, sizes, bernoulli
@@ -220,9 +228,9 @@ class Plan:
 
 @functools.lru_cache(maxsize=32)
 def _plan(
-    bfloat16: bool, sizes: tuple[int, ...], activation: int, last: int, bernoulli: bool
+    number_format: int, sizes: tuple[int, ...], activation: int, last: int, bernoulli: bool
 ) -> Plan:
-    return Plan(bfloat16, sizes, activation, last, bernoulli)
+    return Plan(number_format, sizes, activation, last, bernoulli)
 
 
 class _Stack(torch.autograd.Function):

@@ -1,9 +1,10 @@
 // A stack of dense layers, forward and backward, for CPUs with AVX-512; its end is a linear layer, an activation, or
 // the Bernoulli log-likelihood of binary (or gray) pixels, which then is never written out pixel by pixel.
 //
-// Rows are draws: `k` rows in turn belong to one image. A register tile is 12 rows x 32 outputs; bias, activation and
-// likelihood are computed on it before anything is stored. The float32 and bfloat16 forms are one template: the unit
-// of arithmetic is 32 bits, one float, or two bfloat16 for vdpbf16ps, which multiplies pairs and sums in float32.
+// Rows are draws: `k` rows in turn belong to one image. A tile of the product is 12 rows x 32 outputs, in tile registers
+// 32 x 32; bias, activation and likelihood are computed on it before anything else is stored. The float32 and bfloat16
+// forms are one template: the unit of arithmetic is 32 bits, one float, or two bfloat16 for vdpbf16ps and tdpbf16ps,
+// which multiply pairs and sum in float32.
 // Weights stay float32 outside; they are packed for every step, and gradients come back as float32.
 
 #include "../../../native/scratch.h"
@@ -33,7 +34,7 @@ struct Output {  // activated sums as float32 rows without padding
   void operator()(const Tile& tile) const {
     for (int r = 0; r < tile.rows; ++r)
       for (int v = 0; v < tile.vectors; ++v)
-        _mm512_mask_storeu_ps(target + size_t(tile.first_row + r) * width + tile.column + v * kLanes, tile.mask(v),
+        _mm512_mask_storeu_ps(target + size_t(tile.first_row + r) * width + tile.column + v * kLanes, tile.masks[v],
                               activated(activation, tile.sum(r, v)));
   }
 };
@@ -68,7 +69,7 @@ struct BernoulliSums {
       const float* image = x + size_t((first_row + row) / k) * pixels + tile.column;
       __m512 total = _mm512_load_ps(linear + row * kLanes), product = _mm512_load_ps(factors + row * kLanes);
       for (int v = 0; v < tile.vectors; ++v) {
-        const __m512 logit = tile.sum(r, v), pixel = _mm512_maskz_loadu_ps(tile.mask(v), image + v * kLanes);
+        const __m512 logit = tile.sum(r, v), pixel = _mm512_maskz_loadu_ps(tile.masks[v], image + v * kLanes);
         const __m512 decay = exp_of_negative(_mm512_sub_ps(zero, _mm512_abs_ps(logit)));
         const __m512 factor = _mm512_add_ps(one, decay);
         total = _mm512_sub_ps(_mm512_fmadd_ps(pixel, logit, total), _mm512_max_ps(logit, zero));
@@ -102,7 +103,7 @@ struct Pass {
 
   template <class Finish>
   void layer_product(const Layer& layer, const Element* input, int rows, const Finish& finish) const {
-    multiply<T>(input, width_of(layer.in), rows, units_of<T>(layer.in), weights(layer.forward), layer.out, bias(layer),
+    multiply<T>(input, width_of<T>(layer.in), rows, units_of<T>(layer.in), weights(layer.forward), layer.out, bias(layer),
                 finish);
   }
 
@@ -110,17 +111,17 @@ struct Pass {
   template <bool kKeep>
   void likelihood(const Layer& layer, const Element* input, int rows, Pixels pixels, Element* residual,
                   float* result) const {
-    float* linear = scratch<float>(0, kBlock * kLanes);
-    float* factors = scratch<float>(1, kBlock * kLanes);
+    float* linear = scratch<float>(0, T::kBlock * kLanes);
+    float* factors = scratch<float>(1, T::kBlock * kLanes);
     std::fill_n(linear, rows * kLanes, 0.f);
     std::fill_n(factors, rows * kLanes, 1.f);
     const BernoulliSums<T, kKeep> sums{pixels.x, layer.out,  pixels.first_row, pixels.k, linear,
-                                       factors,  residual, width_of(layer.out)};
-    double logs[kBlock] = {};
+                                       factors,  residual, width_of<T>(layer.out)};
+    double logs[T::kBlock] = {};
     constexpr int kMostColumns = 60 * kLanes;  // 960 factors of at most 2 each are a finite double
     for (int first = 0; first < layer.out; first += kMostColumns) {
       const int last = std::min(first + kMostColumns, layer.out);
-      multiply_columns<T>(input, width_of(layer.in), rows, units_of<T>(layer.in), weights(layer.forward), first, last,
+      multiply_columns<T>(input, width_of<T>(layer.in), rows, units_of<T>(layer.in), weights(layer.forward), first, last,
                           layer.out, bias(layer), sums);
       for (int row = 0; row < rows; ++row) {
         double product = 1;
@@ -140,7 +141,7 @@ struct Pass {
     for (size_t l = 0; l < plan.layers.size(); ++l) {
       const Layer& layer = plan.layers[l];
       if (l + 1 < plan.layers.size())
-        layer_product(layer, records[l], rows, Activate<T>{records[l + 1], width_of(layer.out), plan.activation});
+        layer_product(layer, records[l], rows, Activate<T>{records[l + 1], width_of<T>(layer.out), plan.activation});
       else if (!plan.bernoulli)
         layer_product(layer, records[l], rows, Output{result, layer.out, plan.last_activation});
       else if (keep)
@@ -156,21 +157,19 @@ struct Pass {
   // the parameters are added to, or overwritten where they are `fresh`.
   void backward(int rows, const std::vector<Element*>& records, const Element* factor, float* const* gradients,
                 bool fresh, float* to_input) const {
-    Element* below = scratch<Element>(2, size_t(kBlock) * plan.widest);
-    Element* next = scratch<Element>(1, size_t(kBlock) * plan.widest);
+    Element* below = scratch<Element>(2, size_t(T::kBlock) * plan.widest);
+    Element* next = scratch<Element>(1, size_t(T::kBlock) * plan.widest);
     for (size_t l = plan.layers.size(); l-- > 0;) {
       const Layer& layer = plan.layers[l];
-      add_weight_gradient<T>(gradients[2 * l], fresh, layer.in, layer.out,
-                             pairs<T>(records[l], rows, width_of(layer.in), 3),
-                             pairs<T>(factor, rows, width_of(layer.out), 4), rows);
+      weight_gradient(gradients[2 * l], fresh, layer, records[l], factor, rows);
       add_column_sums<T>(gradients[2 * l + 1], fresh, factor, rows, layer.out);
       const float* zeros = scratch_zeros(plan.widest);
       const auto through = [&](const auto& finish) {
-        multiply<T>(factor, width_of(layer.out), rows, units_of<T>(layer.out), weights(layer.transposed), layer.in,
+        multiply<T>(factor, width_of<T>(layer.out), rows, units_of<T>(layer.out), weights(layer.transposed), layer.in,
                     zeros, finish);
       };
       if (l > 0) {
-        through(Chain<T>{below, records[l], width_of(layer.in), plan.activation});
+        through(Chain<T>{below, records[l], width_of<T>(layer.in), plan.activation});
         factor = below;
         std::swap(below, next);
       } else if (to_input) {
@@ -185,18 +184,32 @@ struct Pass {
     return zeros;
   }
 
-  // rows as the weight gradient reads them: themselves, or for bfloat16 two rows side by side
-  template <class U>
-  static const int32_t* pairs(const Element* rows, int count, int width, int index) {
-    if constexpr (U::kPack == 1) return reinterpret_cast<const int32_t*>(rows);
-    else return interleave(rows, count, width, scratch<int32_t>(index, size_t(kBlock + 1) / 2 * width));
+  // from `rows` inputs and gradients; pairs of them for bfloat16
+  void weight_gradient(float* gradient, bool fresh, const Layer& layer, const Element* x, const Element* z,
+                       int rows) const {
+    const int inputs = width_of<T>(layer.in), outputs = width_of<T>(layer.out);
+    const auto buffer = [](int index, int width) { return scratch<int32_t>(index, size_t(T::kBlock / 2) * width); };
+    if constexpr (T::kTiles) {
+      const int steps = (rows + kTileDepth - 1) / kTileDepth * kTileRows;
+      add_weight_gradient_by_tiles(gradient, fresh, layer.in, layer.out,
+                                   interleave_transposed(x, rows, steps, inputs, buffer(3, inputs)),
+                                   interleave(z, rows, steps, outputs, buffer(4, outputs)), outputs, steps);
+    } else if constexpr (T::kPack == 2) {
+      const int steps = (rows + 1) / 2;
+      add_weight_gradient<T>(gradient, fresh, layer.in, layer.out,
+                             interleave(x, rows, steps, inputs, buffer(3, inputs)),
+                             interleave(z, rows, steps, outputs, buffer(4, outputs)), steps);
+    } else {
+      add_weight_gradient<T>(gradient, fresh, layer.in, layer.out, reinterpret_cast<const int32_t*>(x),
+                             reinterpret_cast<const int32_t*>(z), rows);
+    }
   }
 
   std::vector<Element*> places(char* record, int capacity) const {
     std::vector<Element*> found;
     for (const Layer& layer : plan.layers) {
       found.push_back(reinterpret_cast<Element*>(record));
-      record += size_t(capacity) * width_of(layer.in) * sizeof(Element);
+      record += size_t(capacity) * width_of<T>(layer.in) * sizeof(Element);
     }
     found.push_back(reinterpret_cast<Element*>(record));
     return found;
@@ -205,13 +218,11 @@ struct Pass {
 
 // ---- all cells and all rows, by several threads --------------------------------------------------------------------
 
-constexpr int kShare = 4 * kBlock;  // rows of one piece of work
-
-struct Shares {  // fixed by the rows alone, so that the number of threads changes no bit
-  int rows, count;
-  explicit Shares(int rows) : rows(rows), count((rows + kShare - 1) / kShare) {}
-  int first(int share) const { return share * kShare; }
-  int size(int share) const { return std::min(kShare, rows - first(share)); }
+struct Shares {  // pieces of work, fixed by the rows alone, so that the number of threads changes no bit
+  int rows, most, count;
+  Shares(const Plan& plan, int rows) : rows(rows), most(4 * plan.block), count((rows + most - 1) / most) {}
+  int first(int share) const { return share * most; }
+  int size(int share) const { return std::min(most, rows - first(share)); }
 };
 
 struct Call {  // arrays of all cells; an input or images that all cells share are there once
@@ -242,19 +253,20 @@ template <class T>
 void forward(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed, char* packed,
              char* records, float* result) {
   pack_cells<T>(plan, call, parameters, first_transposed, packed);
-  const Shares shares(call.rows);
+  const Shares shares(plan, call.rows);
   const int inputs = plan.layers[0].in, pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
-  const size_t record = record_bytes(plan, kBlock), cell_records = cell_record_bytes(plan, call.rows);
+  const size_t record = plan.record_bytes, cell_records = cell_record_bytes(plan, call.rows);
 #pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1)
   for (int work = 0; work < call.cells * shares.count; ++work) {
+    const typename T::Scope scope;
     const int cell = work / shares.count, begin = shares.first(work % shares.count);
     const Pass<T> pass{plan, packed + cell * plan.packed_bytes};
     const float* input = call.input + (call.shared_input ? 0 : size_t(cell) * call.rows * inputs);
     const float* x = call.x ? call.x + (call.shared_x ? 0 : size_t(cell) * call.images * pixels) : nullptr;
     char* own = records ? nullptr : scratch<char>(2, record);
-    for (int first = begin; first < begin + shares.size(work % shares.count); first += kBlock) {
-      char* place = records ? records + cell * cell_records + first / kBlock * record : own;
-      pass.forward(input + size_t(first) * inputs, std::min(kBlock, call.rows - first), pass.places(place, kBlock),
+    for (int first = begin; first < begin + shares.size(work % shares.count); first += T::kBlock) {
+      char* place = records ? records + cell * cell_records + first / T::kBlock * record : own;
+      pass.forward(input + size_t(first) * inputs, std::min(T::kBlock, call.rows - first), pass.places(place, T::kBlock),
                    records != nullptr, {x, first, call.k},
                    result + (size_t(cell) * call.rows + first) * outputs);
     }
@@ -267,16 +279,16 @@ void backward_share(const Plan& plan, const Call& call, int cell, int begin, int
   const Pass<T> pass{plan, packed};
   const Layer& last = plan.layers.back();
   const int inputs = plan.layers[0].in;
-  const size_t record = record_bytes(plan, kBlock);
-  for (int first = begin; first < end; first += kBlock) {
-    const int count = std::min(kBlock, call.rows - first);
+  const size_t record = plan.record_bytes;
+  for (int first = begin; first < end; first += T::kBlock) {
+    const int count = std::min(T::kBlock, call.rows - first);
     const size_t row = size_t(cell) * call.rows + first;
-    const auto places = pass.places(records + first / kBlock * record, kBlock);
+    const auto places = pass.places(records + first / T::kBlock * record, T::kBlock);
     auto* factor = places.back();
     if (plan.bernoulli) {
-      scale_rows<T>(factor, width_of(last.out), count, to_result + row);
+      scale_rows<T>(factor, width_of<T>(last.out), count, to_result + row);
     } else {
-      factor = scratch<typename T::Element>(1, size_t(kBlock) * plan.widest);
+      factor = scratch<typename T::Element>(1, size_t(T::kBlock) * plan.widest);
       round_gradient<T>(to_result + row * last.out, result + row * last.out, plan.last_activation, last.out, count,
                         factor);
     }
@@ -287,7 +299,7 @@ void backward_share(const Plan& plan, const Call& call, int cell, int begin, int
 template <class T>
 void backward(const Plan& plan, const Call& call, const char* packed, char* records, const float* result,
               const float* to_result, float* const* gradients, float* to_input) {
-  const Shares shares(call.rows);
+  const Shares shares(plan, call.rows);
   const size_t cell_records = cell_record_bytes(plan, call.rows), size = plan.gradient_floats;
   thread_local std::vector<float> sums;  // of each share but the first, which sums in place
   sums.resize(std::max(sums.size(), size * call.cells * (shares.count - 1)));
@@ -307,6 +319,7 @@ void backward(const Plan& plan, const Call& call, const char* packed, char* reco
   };
 #pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1)
   for (int work = 0; work < call.cells * shares.count; ++work) {
+    const typename T::Scope scope;
     const int cell = work / shares.count, share = work % shares.count, begin = shares.first(share);
     backward_share<T>(plan, call, cell, begin, begin + shares.size(share), packed + cell * plan.packed_bytes,
                       records + cell * cell_records, result, to_result, places(cell, share).data(), to_input);
@@ -321,20 +334,36 @@ void backward(const Plan& plan, const Call& call, const char* packed, char* reco
     }
 }
 
+template <class Work>
+void in_format(const Plan& plan, const Work& work) {
+#ifdef __AMX_BF16__
+  if (plan.format == kTiledHalf) return work(TiledHalf{});
+#endif
+#ifdef __AVX512BF16__
+  if (plan.format == kHalf) return work(Half{});
+#endif
+  work(Single{});
+}
+
 }  // namespace
 
 extern "C" {
 
-int dense_has_bfloat16() {
-#ifdef __AVX512BF16__
-  return 1;
-#else
-  return 0;
+// the fastest way to multiply in bfloat16 here, or kSingle: none
+int dense_bfloat16_format() {
+#ifdef __AMX_BF16__
+  if (tiles_allowed()) return kTiledHalf;
 #endif
+#ifdef __AVX512BF16__
+  return kHalf;
+#endif
+  return kSingle;
 }
 
-void* dense_plan(int bfloat16, int n_sizes, const int* sizes, int activation, int last_activation, int bernoulli) {
-  return new Plan(make_plan(bfloat16, {sizes, sizes + n_sizes}, activation, last_activation, bernoulli));
+void* dense_plan(int format, int n_sizes, const int* sizes, int activation, int last_activation, int bernoulli) {
+  auto* plan = new Plan{Format(format), bool(bernoulli), activation, last_activation};
+  in_format(*plan, [&]<class T>(T) { lay_out<T>(*plan, {sizes, sizes + n_sizes}); });
+  return plan;
 }
 void dense_free(void* plan) { delete static_cast<Plan*>(plan); }
 int64_t dense_packed_bytes(const void* plan) { return static_cast<const Plan*>(plan)->packed_bytes; }
@@ -342,24 +371,22 @@ int64_t dense_record_bytes(const void* plan, int rows) {
   return cell_record_bytes(*static_cast<const Plan*>(plan), rows);
 }
 
-#ifdef __AVX512BF16__
-#define IN_FORMAT(call) (plan.bfloat16 ? call<BFloat16> : call<Float32>)
-#else
-#define IN_FORMAT(call) call<Float32>
-#endif
-
 // layers from `first_transposed` on are packed for the backward pass too; records: null where there will be none
 void dense_forward(const void* plan_, const Call* call, const float* const* parameters, int first_transposed,
                    char* packed, char* records, float* result) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
-  IN_FORMAT(forward)(plan, *call, parameters, first_transposed, packed, records, result);
+  in_format(plan, [&]<class T>(T) {
+    forward<T>(plan, *call, parameters, first_transposed, packed, records, result);
+  });
 }
 
 // gradients (2 for each layer) and to_input (or null) are overwritten
 void dense_backward(const void* plan_, const Call* call, const char* packed, char* records, const float* result,
                     const float* to_result, float* const* gradients, float* to_input) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
-  IN_FORMAT(backward)(plan, *call, packed, records, result, to_result, gradients, to_input);
+  in_format(plan, [&]<class T>(T) {
+    backward<T>(plan, *call, packed, records, result, to_result, gradients, to_input);
+  });
 }
 
 }  // extern "C"

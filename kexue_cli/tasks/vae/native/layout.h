@@ -5,32 +5,72 @@
 #include <vector>
 
 #include "../../../native/formats.h"
+#include "../../../native/tiles.h"
+#include "../../../native/transpose.h"
 #include "elementwise.h"
 
 namespace {
 
-constexpr int kBlock = 120;      // rows that pass all layers before the next ones: activations stay in the cache
 constexpr float kNever = -1e4f;  // bias of the padding behind the last pixel: its probability is 0, its logarithm 0
+
+// How a number format is multiplied. kBlock: rows that pass all layers before the next ones, so that activations stay in
+// the cache; kWidth: what a stored row is padded to a multiple of, in elements.
+struct InRegisters {
+  static constexpr int kBlock = 120, kWidth = kLanes;
+  static constexpr bool kTiles = false;
+  struct Scope {
+    Scope() {}
+  };
+};
+struct Single : Float32, InRegisters {};
+#ifdef __AVX512BF16__
+struct Half : BFloat16, InRegisters {};
+#endif
+#ifdef __AMX_BF16__
+struct TiledHalf : BFloat16 {
+  static constexpr int kBlock = 128, kWidth = 2 * kLanes;
+  static constexpr bool kTiles = true;
+  struct Scope {  // of tiles in use, which are saved whenever threads are switched
+    Scope() { shape_tiles(kTileDepth); }
+    ~Scope() { release_tiles(); }
+  };
+};
+#endif
 
 struct Layer {
   int in, out;
   size_t forward, transposed, bias;  // byte offsets in the packed weights
 };
 
+enum Format { kSingle, kHalf, kTiledHalf };
+
 struct Plan {
-  bool bfloat16, bernoulli;
-  int activation, last_activation, widest;
+  Format format;
+  bool bernoulli;
+  int activation, last_activation;
   std::vector<Layer> layers;
-  size_t packed_bytes, gradient_floats;
+  int widest = 0, block = 0;
+  size_t packed_bytes = 0, gradient_floats = 0;
+  size_t record_bytes = 0;  // of a block: the input of every layer, and the derivative of the likelihood
 };
 
-inline int width_of(int columns) { return (columns + kLanes - 1) / kLanes * kLanes; }  // elements of a stored row
+template <class T>
+int width_of(int columns) {  // elements of a stored row
+  return (columns + T::kWidth - 1) / T::kWidth * T::kWidth;
+}
 
-inline __mmask16 mask_of(int columns) { return columns >= kLanes ? 0xffff : static_cast<__mmask16>((1 << columns) - 1); }
+inline __mmask16 mask_of(int columns) {
+  return columns >= kLanes ? 0xffff : static_cast<__mmask16>((1 << std::max(columns, 0)) - 1);
+}
 
 template <class T>
 int units_of(int columns) {  // 32-bit units that a product goes through
-  return (columns + T::kPack - 1) / T::kPack;
+  return T::kTiles ? width_of<T>(columns) / T::kPack : (columns + T::kPack - 1) / T::kPack;
+}
+
+template <class T>
+int vectors_of(int columns) {  // registers of a row of at most 32 columns
+  return T::kTiles || columns > kLanes ? 2 : 1;
 }
 
 size_t take(size_t& total, size_t bytes) {  // cache-line aligned
@@ -39,40 +79,39 @@ size_t take(size_t& total, size_t bytes) {  // cache-line aligned
   return offset;
 }
 
-Plan make_plan(bool bfloat16, const std::vector<int>& sizes, int activation, int last_activation, bool bernoulli) {
-  Plan plan{bfloat16, bernoulli, activation, last_activation, 0, {}, 0, 0};
-  const int pack = bfloat16 ? 2 : 1;
-  const auto bytes = [&](int reduced, int kept) { return size_t((reduced + pack - 1) / pack) * width_of(kept) * 4; };
+template <class T>
+void lay_out(Plan& plan, const std::vector<int>& sizes) {
+  const auto bytes = [](int reduced, int kept) { return size_t(units_of<T>(reduced)) * width_of<T>(kept) * 4; };
+  size_t recorded = plan.bernoulli ? width_of<T>(sizes.back()) : 0;
   for (size_t l = 0; l + 1 < sizes.size(); ++l) {
     Layer layer{sizes[l], sizes[l + 1], 0, 0, 0};
     layer.forward = take(plan.packed_bytes, bytes(layer.in, layer.out));
     layer.transposed = take(plan.packed_bytes, bytes(layer.out, layer.in));
-    layer.bias = take(plan.packed_bytes, width_of(layer.out) * sizeof(float));
+    layer.bias = take(plan.packed_bytes, width_of<T>(layer.out) * sizeof(float));
     plan.layers.push_back(layer);
     plan.gradient_floats += size_t(layer.in + 1) * layer.out;
+    recorded += width_of<T>(layer.in);
   }
-  for (int size : sizes) plan.widest = std::max(plan.widest, width_of(size));
-  return plan;
+  for (int size : sizes) plan.widest = std::max(plan.widest, width_of<T>(size));
+  plan.block = T::kBlock;
+  plan.record_bytes = T::kBlock * recorded * sizeof(typename T::Element);
 }
 
-size_t record_bytes(const Plan& plan, int rows) {  // the input of every layer, and the derivative of the likelihood
-  size_t elements = plan.bernoulli ? width_of(plan.layers.back().out) : 0;
-  for (const Layer& layer : plan.layers) elements += width_of(layer.in);
-  return size_t(rows) * elements * (plan.bfloat16 ? 2 : 4);
+size_t cell_record_bytes(const Plan& plan, int rows) {
+  return plan.record_bytes * ((rows + plan.block - 1) / plan.block);
 }
 
-size_t cell_record_bytes(const Plan& plan, int rows) { return record_bytes(plan, kBlock) * ((rows + kBlock - 1) / kBlock); }
-
-// ---- packing: [tile of 32 columns][unit][column][element of the unit], the last tile 32 or 16 columns wide
+// ---- packing: [tile of 32 columns][unit][column][element of the unit], the last tile 32 or, outside tile registers,
+// 16 columns wide
 
 template <class T>
 void pack_rows(const float* w, int reduced, int kept, typename T::Element* packed) {  // w: (reduced, kept)
   const int units = units_of<T>(reduced);
   for (int unit = 0; unit < units; ++unit)  // row after row as they lie in memory
-    for (int column = 0; column < kept; column += kLanes) {
+    for (int column = 0; column < width_of<T>(kept); column += kLanes) {
       const int tile = column / (2 * kLanes) * 2 * kLanes, row = unit * T::kPack;
-      const int vectors = kept - tile > kLanes ? 2 : 1, v = (column - tile) / kLanes;
-      const __mmask16 mask = mask_of(kept - column);
+      const int vectors = vectors_of<T>(kept - tile), v = (column - tile) / kLanes;
+      const __mmask16 mask = row < reduced ? mask_of(kept - column) : 0;
       const float* at = w + ptrdiff_t(row) * kept + column;
       const __m512 upper = _mm512_maskz_loadu_ps(row + 1 < reduced ? mask : 0, at + kept);
       T::store_unit(packed + (ptrdiff_t(tile) * units + (unit * vectors + v) * kLanes) * T::kPack,
@@ -92,35 +131,11 @@ __m512i units_at(const float* at, int count) {
   }
 }
 
-inline void transpose(__m512i (&block)[kLanes]) {  // 16 x 16 units
-  __m512i pairs[kLanes], quads[kLanes];
-  for (int i = 0; i < kLanes; i += 2) {
-    pairs[i] = _mm512_unpacklo_epi32(block[i], block[i + 1]);
-    pairs[i + 1] = _mm512_unpackhi_epi32(block[i], block[i + 1]);
-  }
-  for (int i = 0; i < kLanes; i += 4)
-    for (int j = 0; j < 2; ++j) {
-      quads[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + 2 + j]);
-      quads[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + 2 + j]);
-    }
-  // quads[4 i + j], its quarter l: rows 4 i .. 4 i + 3 of column 4 l + j
-  for (int j = 0; j < 4; ++j) {
-    const __m512i even = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
-    const __m512i odd = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xdd);
-    const __m512i lower_even = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
-    const __m512i lower_odd = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xdd);
-    block[j] = _mm512_shuffle_i32x4(even, lower_even, 0x88);
-    block[4 + j] = _mm512_shuffle_i32x4(odd, lower_odd, 0x88);
-    block[8 + j] = _mm512_shuffle_i32x4(even, lower_even, 0xdd);
-    block[12 + j] = _mm512_shuffle_i32x4(odd, lower_odd, 0xdd);
-  }
-}
-
 template <class T>
 void pack_columns(const float* w, int kept, int reduced, int32_t* packed) {  // w: (kept, reduced)
   const int units = units_of<T>(reduced);
   for (int first = 0; first < kept; first += 2 * kLanes) {
-    const int vectors = kept - first > kLanes ? 2 : 1;
+    const int vectors = vectors_of<T>(kept - first);
     for (int v = 0; v < vectors; ++v)
       for (int unit = 0; unit < units; unit += kLanes) {
         const int begin = unit * T::kPack, column = first + v * kLanes;
@@ -146,7 +161,7 @@ void pack(const Plan& plan, const float* const* parameters, size_t first_transpo
       pack_columns<T>(weight, layer.in, layer.out, reinterpret_cast<int32_t*>(packed + layer.transposed));
     float* start = reinterpret_cast<float*>(packed + layer.bias);
     const bool pixels = plan.bernoulli && l + 1 == plan.layers.size();
-    std::fill_n(start, width_of(layer.out), pixels ? kNever : 0.f);
+    std::fill_n(start, width_of<T>(layer.out), pixels ? kNever : 0.f);
     std::copy_n(bias, layer.out, start);
   }
 }
@@ -156,7 +171,7 @@ void pack(const Plan& plan, const float* const* parameters, size_t first_transpo
 template <class T>
 void round_rows(const float* from, int columns, int rows, typename T::Element* to) {
   for (int row = 0; row < rows; ++row, from += columns)
-    for (int column = 0; column < columns; column += kLanes, to += kLanes)
+    for (int column = 0; column < width_of<T>(columns); column += kLanes, to += kLanes)
       T::store(to, _mm512_maskz_loadu_ps(mask_of(columns - column), from + column));
 }
 
@@ -165,7 +180,7 @@ template <class T>
 void round_gradient(const float* gradient, const float* result, int activation, int columns, int rows,
                     typename T::Element* to) {
   for (int row = 0; row < rows; ++row, gradient += columns, result += columns)
-    for (int column = 0; column < columns; column += kLanes, to += kLanes) {
+    for (int column = 0; column < width_of<T>(columns); column += kLanes, to += kLanes) {
       const __mmask16 mask = mask_of(columns - column);
       const __m512 slope = derivative(activation, _mm512_maskz_loadu_ps(mask, result + column));
       T::store(to, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, gradient + column), slope));
@@ -183,7 +198,7 @@ void scale_rows(typename T::Element* rows, int width, int count, const float* fa
 
 template <class T>
 void add_column_sums(float* sums, bool fresh, const typename T::Element* rows, int count, int columns) {
-  const int width = width_of(columns);
+  const int width = width_of<T>(columns);
   for (int column = 0; column < columns; column += kLanes) {
     const __mmask16 mask = mask_of(columns - column);
     __m512 sum = _mm512_maskz_loadu_ps(fresh ? 0 : mask, sums + column);
@@ -196,17 +211,33 @@ inline void add(float* total, const float* part, size_t count) {
   for (size_t i = 0; i < count; ++i) total[i] += part[i];
 }
 
-// two bfloat16 rows side by side, element by element; an odd last row goes with zeros
-inline const int32_t* interleave(const uint16_t* rows, int count, int width, int32_t* pairs) {
+// 16 elements of row `row` and of the next one side by side; rows from `count` on are zeros
+inline __m512i pairs_at(const uint16_t* rows, int row, int count, int width, int column) {
+  const auto wide = [&](int r) {
+    const uint16_t* at = rows + size_t(r) * width + column;
+    return r < count ? _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)))
+                     : _mm512_setzero_si512();
+  };
+  return _mm512_or_si512(wide(row), _mm512_slli_epi32(wide(row + 1), 16));
+}
+
+// `steps` times two bfloat16 rows side by side, element by element
+inline const int32_t* interleave(const uint16_t* rows, int count, int steps, int width, int32_t* pairs) {
   int32_t* to = pairs;
-  for (int row = 0; row < count; row += 2)
-    for (int column = 0; column < width; column += kLanes, to += kLanes) {
-      const uint16_t* at = rows + size_t(row) * width + column;
-      const auto wide = [](const uint16_t* p) {
-        return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-      };
-      const __m512i second = row + 1 < count ? _mm512_slli_epi32(wide(at + width), 16) : _mm512_setzero_si512();
-      _mm512_storeu_si512(to, _mm512_or_si512(wide(at), second));
+  for (int step = 0; step < steps; ++step)
+    for (int column = 0; column < width; column += kLanes, to += kLanes)
+      _mm512_storeu_si512(to, pairs_at(rows, 2 * step, count, width, column));
+  return pairs;
+}
+
+// the same, but (width, steps): the pairs of one column in turn
+inline const int32_t* interleave_transposed(const uint16_t* rows, int count, int steps, int width, int32_t* pairs) {
+  for (int column = 0; column < width; column += kLanes)
+    for (int first = 0; first < steps; first += kLanes) {
+      __m512i block[kLanes];
+      for (int step = 0; step < kLanes; ++step) block[step] = pairs_at(rows, 2 * (first + step), count, width, column);
+      transpose(block);
+      for (int c = 0; c < kLanes; ++c) _mm512_storeu_si512(pairs + size_t(column + c) * steps + first, block[c]);
     }
   return pairs;
 }

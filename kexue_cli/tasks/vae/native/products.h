@@ -1,4 +1,5 @@
-// Two matrix products with a register tile of the result each: rows times packed weights, and the gradient of weights.
+// Two matrix products with a tile of the result each, in vector or in tile registers: rows times packed weights, and the
+// gradient of weights.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +10,13 @@
 
 namespace {
 
-constexpr int kTileRows = 12;
+constexpr int kPieceRows = 12;
 constexpr int kTileVectors = 2;
 
 // `count` rows in pieces of about equal size, at most 12: 20 rows are 10 + 10, not 12 + 8. work(first, P) with P as type.
 template <class Work, class After, int... P>
 void in_pieces(int count, const Work& work, const After& after, std::integer_sequence<int, P...>) {
-  const int pieces = (count + kTileRows - 1) / kTileRows;
+  const int pieces = (count + kPieceRows - 1) / kPieceRows;
   for (int piece = 0, first = 0; piece < pieces; ++piece) {
     const int rows = count / pieces + (piece < count % pieces);
     (void)((rows == P + 1 && (work(first, std::integral_constant<int, P + 1>{}), true)) || ...);
@@ -26,16 +27,15 @@ void in_pieces(int count, const Work& work, const After& after, std::integer_seq
 
 template <class Work, class After>
 void in_pieces(int count, const Work& work, const After& after) {
-  in_pieces(count, work, after, std::make_integer_sequence<int, kTileRows>{});
+  in_pieces(count, work, after, std::make_integer_sequence<int, kPieceRows>{});
 }
 
 // sums of a tile, one row after the other, before they are finished
 struct Tile {
   int first_row, rows, column, vectors;
-  __mmask16 last;  // columns of the last vector that exist
-  alignas(64) float sums[kTileRows][kTileVectors * kLanes];
+  __mmask16 masks[kTileVectors];  // columns that exist
+  alignas(64) float sums[kTileVectors * kLanes][kTileVectors * kLanes];
   __m512 sum(int row, int v) const { return _mm512_load_ps(sums[row] + v * kLanes); }
-  __mmask16 mask(int v) const { return v + 1 < vectors ? 0xffff : last; }
 };
 
 template <class T, int P, int V>
@@ -62,6 +62,28 @@ void product_tile(const int32_t* x, ptrdiff_t step, int units, const int32_t* w,
     for (int v = 0; v < V; ++v) _mm512_store_ps(tile.sums[p] + v * kLanes, sum[p][v]);
 }
 
+#ifdef __AMX_BF16__
+constexpr int kSquare = 2 * kTileRows;
+
+// sums[r][c] = start[c] + sum over the units u of a[r * a_step + u] times b[u * b_step + c], 32 columns and 16 L rows;
+// `units` is a multiple of 16
+template <int L>
+void tile_product(const int32_t* a, ptrdiff_t a_step, const int32_t* b, ptrdiff_t b_step, int units,
+                  const float* start, float (*sums)[kSquare]) {
+  asm volatile("" ::: "memory");  // the compiler does not know that tiles read what was stored before
+  load_sums<L, 2>({start, 0}, {start, 0});
+  for (int u = 0; u < units; u += kTileRows, b += kTileRows * b_step)
+    multiply_add_tiles<L, 2>(a + u, a + kTileRows * a_step + u, a_step * 4, b, b_step * 4);
+  store_sums<L, 2>(sums[0], sums[kTileRows], sizeof(sums[0]));
+}
+
+template <class... Arguments>
+void square_product(int rows, Arguments... arguments) {  // of at most 32 rows; the memory of `a` is there for 16 or 32
+  if (rows > kTileRows) tile_product<2>(arguments...);
+  else tile_product<1>(arguments...);
+}
+#endif
+
 // finish(tile) for the tiles of x (rows of `width` elements) times the columns first..last of the weights;
 // w: [tile][unit][32 or at the end 16 columns]
 template <class T, class Finish>
@@ -73,8 +95,18 @@ void multiply_columns(const typename T::Element* x, int width, int rows, int uni
   for (int column = first; column < last; column += kTileVectors * kLanes) {
     const int32_t* weights = w + ptrdiff_t(column) * units;
     tile.column = column;
-    tile.vectors = columns - column > kLanes ? 2 : 1;
-    tile.last = mask_of(columns - column - (tile.vectors - 1) * kLanes);
+    tile.vectors = vectors_of<T>(columns - column);
+    for (int v = 0; v < kTileVectors; ++v) tile.masks[v] = mask_of(columns - column - v * kLanes);
+#ifdef __AMX_BF16__
+    if constexpr (T::kTiles) {
+      for (int row = 0; row < rows; row += kSquare) {
+        tile.first_row = row, tile.rows = std::min(kSquare, rows - row);
+        square_product(tile.rows, from + row * step, step, weights, kSquare, units, start + column, tile.sums);
+        finish(tile);
+      }
+      continue;
+    }
+#endif
     in_pieces(rows, [&](int row, auto size) {
       constexpr int P = decltype(size)::value;
       const int32_t* piece = from + row * step;
@@ -120,13 +152,34 @@ void outer_tile(float* gradient, bool fresh, int columns, const int32_t* x, ptrd
       _mm512_mask_storeu_ps(gradient + ptrdiff_t(r) * columns + v * kLanes, v + 1 < V ? 0xffff : last, sum[r][v]);
 }
 
-// gradient (inputs x columns, float32) += x^T z over `rows` rows, or = where it is `fresh`; x and z by `Pass::pairs`,
-// rows padded to 16 elements
+#ifdef __AMX_BF16__
+// gradient (inputs x columns, float32) += x^T z, or = where it is `fresh`; x (inputs, steps) and z (steps, columns),
+// padded, in pairs of rows
+inline void add_weight_gradient_by_tiles(float* gradient, bool fresh, int inputs, int columns, const int32_t* x,
+                                         const int32_t* z, ptrdiff_t z_step, int steps) {
+  alignas(64) static constexpr float kZeros[kSquare] = {};
+  alignas(64) float sums[kSquare][kSquare];
+  for (int column = 0; column < columns; column += kSquare)
+    for (int input = 0; input < inputs; input += kSquare) {
+      const int rows = std::min(kSquare, inputs - input);
+      square_product(rows, x + ptrdiff_t(input) * steps, steps, z + column, z_step, steps, kZeros, sums);
+      for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < kTileVectors; ++v) {
+          const __mmask16 mask = mask_of(columns - column - v * kLanes);
+          float* target = gradient + ptrdiff_t(input + r) * columns + column + v * kLanes;
+          const __m512 before = _mm512_maskz_loadu_ps(fresh ? 0 : mask, target);
+          _mm512_mask_storeu_ps(target, mask, _mm512_add_ps(before, _mm512_load_ps(sums[r] + v * kLanes)));
+        }
+    }
+}
+#endif
+
+// gradient (inputs x columns, float32) += x^T z over `rows` rows, or = where it is `fresh`; x and z padded, by
+// Pass::pairs
 template <class T>
 void add_weight_gradient(float* gradient, bool fresh, int inputs, int columns, const int32_t* x, const int32_t* z,
-                         int rows) {
-  const int steps = (rows + T::kPack - 1) / T::kPack;
-  const ptrdiff_t x_step = width_of(inputs), z_step = width_of(columns);
+                         int steps) {
+  const ptrdiff_t x_step = width_of<T>(inputs), z_step = width_of<T>(columns);
   for (int column = 0; column < columns; column += kTileVectors * kLanes) {
     const bool wide = columns - column > kLanes;
     const __mmask16 mask = mask_of(columns - column - (wide ? kLanes : 0));
