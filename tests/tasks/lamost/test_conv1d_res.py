@@ -1,5 +1,6 @@
 """The post's network against the Keras original, and the native kernels against torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,36 @@ def test_bfloat16_is_as_close_to_float64_as_torchs_autocast() -> None:
         native, plain = error(model.features(x)), error(model.plain_features(x))
     assert native < 1.5 * plain
     assert native < 0.01
+
+
+@needs_native
+@pytest.mark.parametrize("length", [203, 100, 64, 31, 12])
+@pytest.mark.parametrize("filters", [(16, 32, 32), (48, 16), (32,), (64, 128)])
+def test_bfloat16_gradients_are_as_close_to_float64_as_torchs_autocast(
+    length: int, filters: tuple[int, ...]
+) -> None:
+    """Lengths and widths that fill the registers' tiles, and that leave parts of them over."""
+    model = small("native", length, filters)
+    x = flux(21, length)
+    weight = torch.randn(model.features(x).shape, generator=torch.Generator().manual_seed(5))
+
+    def gradients(features: Callable[[torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = features(x)
+        (found.float() * weight).sum().backward()
+        return [gradient(parameter).double() for parameter in model.blocks.parameters()]
+
+    native, plain = gradients(model.features), gradients(model.plain_features)
+    model.zero_grad()
+    model.double()
+    (model.plain_features(x.double()) * weight.double()).sum().backward()
+    exact = [gradient(parameter) for parameter in model.blocks.parameters()]
+
+    def errors(found: list[torch.Tensor]) -> list[float]:
+        return [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
+
+    assert max(errors(native)) < 1.5 * max(errors(plain))
 
 
 @needs_native

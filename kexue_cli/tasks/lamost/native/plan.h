@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "products.h"
+#include "tile_products.h"
 
 namespace {
 

@@ -7,7 +7,8 @@
 // the residual are added before anything is stored. The backward pass needs one bit per ReLU and per pool.
 //
 // The float32 and bfloat16 forms are one template. The unit of arithmetic is 32 bits: one float, or two
-// bfloat16 for vdpbf16ps, which multiplies pairs and sums in float32. In bfloat16 the flux itself
+// bfloat16 for vdpbf16ps, which multiplies pairs and sums in float32. Where the processor has tile registers, most
+// bfloat16 products are computed in them, 32 wavelengths x 32 channels at once. In bfloat16 the flux itself
 // enters as two channels, its rounded value and the remainder, so that no digit of the data is lost.
 
 #include "../../../native/scratch.h"
@@ -58,7 +59,7 @@ struct Slice {
     const Conv& conv = block.skip;
     for (int tile = 0; tile < block.filters / (V * kLanes); ++tile)
       for (int n = 0; n < samples; ++n)
-        convolve<T, V>(rows(n, block.input, block.in), block.length, block.in, 1, 1,
+        convolution<T, V>(rows(n, block.input, block.in), block.length, block.in, 1, 1,
                        weights(conv, conv.forward, conv.in, tile, V), bias(conv) + tile * V * kLanes,
                        Store<T, V, false>{result + n * area() + tile * V * kLanes, block.filters});
   }
@@ -70,7 +71,7 @@ struct Slice {
       for (int n = 0; n < samples; ++n) {
         const int c = tile * kLanes;
         auto run = [&](auto finish) {
-          convolve<T, 2>(rows(n, conv.input, conv.in), block.length, conv.in, conv.taps, conv.dilation,
+          convolution<T, 2>(rows(n, conv.input, conv.in), block.length, conv.in, conv.taps, conv.dilation,
                          weights(conv, conv.forward, conv.in, tile, 2), bias(conv) + 2 * c, finish);
         };
         uint16_t* signs = bits(n, conv.bits) + tile * 2;
@@ -177,20 +178,21 @@ struct Slice {
     }
   }
 
-  // z: (samples, length, columns) with `stride` elements between samples; the row after the last one is zero or absent
-  Rows gradient_rows(const Element* z, int columns, size_t stride) const {
+  // z: (samples, length, columns) with `stride` elements between samples -> `count` rows, for bfloat16 of two positions
+  // each; those beyond the last position are zero
+  Rows gradient_rows(const Element* z, int columns, size_t stride, int count) const {
     if constexpr (T::kPack == 1) {
       return {reinterpret_cast<const int32_t*>(z), columns, ptrdiff_t(stride)};
     } else {
-      const int even = block.length / 2, count = (block.length + 1) / 2;
+      const int even = block.length / 2;
       const size_t size = size_t(count) * columns;
       int32_t* pairs = scratch<int32_t>(3, samples * size);
       for (int n = 0; n < samples; ++n) {
         const Element* first = z + n * stride;
         position_pairs(first, even, columns, 2, pairs + n * size);
-        if (count > even)
-          for (int c = 0; c < columns; ++c)
-            pairs[n * size + size_t(even) * columns + c] = first[size_t(2 * even) * columns + c];
+        const Element* last = first + size_t(2 * even) * columns;
+        int32_t* rest = std::copy_n(last, block.length % 2 * columns, pairs + n * size + size_t(even) * columns);
+        std::fill(rest, pairs + (n + 1) * size, 0);
       }
       return {pairs, columns, ptrdiff_t(size)};
     }
@@ -202,7 +204,7 @@ struct Slice {
     const float zeros[2 * kLanes] = {};
     for (int tile = 0; tile < conv.in / (V * kLanes); ++tile)
       for (int n = 0; n < samples; ++n)
-        convolve<T, V>(z + n * stride, block.length, conv.out, conv.taps, conv.dilation,
+        convolution<T, V>(z + n * stride, block.length, conv.out, conv.taps, conv.dilation,
                        weights(conv, conv.transposed, conv.out, tile, V), zeros,
                        Store<T, V, kAdd>{target + size_t(n) * block.length * conv.in + tile * V * kLanes, conv.in});
   }
@@ -214,7 +216,12 @@ struct Slice {
   }
 
   void weights_of(const Conv& conv, const Element* z, size_t stride, int true_in, float* gradients) const {
-    const Rows x = input_rows(conv), factors = gradient_rows(z, conv.out, stride);
+#ifdef __AMX_BF16__
+    if constexpr (T::kPack == 2)
+      if (tiles_take(conv.in)) return weights_by_tiles(conv, z, stride, gradients + conv.weight_gradient);
+#endif
+    const int steps = (block.length + T::kPack - 1) / T::kPack;
+    const Rows x = input_rows(conv), factors = gradient_rows(z, conv.out, stride, steps);
     float* target = gradients + conv.weight_gradient;
     if (conv.in != true_in) {  // two parts of the flux, one weight
       target = scratch<float>(4, size_t(conv.taps) * conv.in * conv.out);
@@ -229,6 +236,21 @@ struct Slice {
       for (int o = 0; o < conv.out; ++o)
         gradients[conv.weight_gradient + size_t(row / plan.parts) * conv.out + o] += target[size_t(row) * conv.out + o];
   }
+
+#ifdef __AMX_BF16__
+  void weights_by_tiles(const Conv& conv, const Element* z, size_t stride, float* gradients) const {
+    const int pairs = (block.length + kTileDepth - 1) / kTileDepth * kTileRows;
+    const int width = (2 * pairs + 2 * plan.pad + kTileDepth - 1) / kTileDepth * kTileDepth;
+    const size_t size = size_t(conv.in) * width;
+    uint16_t* columns = scratch<uint16_t>(2, samples * size);
+    for (int n = 0; n < samples; ++n)
+      transpose_rows(rows(n, conv.input, conv.in), plan.pad, block.length + 2 * plan.pad, conv.in, width,
+                     columns + n * size);
+    weight_gradient_by_tiles(gradients, {columns + plan.pad, width, ptrdiff_t(size)}, conv.in,
+                             gradient_rows(z, conv.out, stride, pairs), conv.out, samples, pairs, conv.taps,
+                             conv.dilation);
+  }
+#endif
 
   // gradient: (samples, length, filters), overwritten; to_input: (samples, length, in), or null for the flux
   void backward(Element* gradient, Element* to_input, int true_in, float* gradients) const {
@@ -348,7 +370,10 @@ void trunk_forward(const void* plan_, const char* packed, const float* flux, int
                    int keep, float* features) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
 #ifdef __AVX512BF16__
-  if (plan.bfloat16) return forward<BFloat16>(plan, packed, flux, samples, records, keep, features);
+  if (plan.bfloat16) {
+    const TilesInUse tiles;
+    return forward<BFloat16>(plan, packed, flux, samples, records, keep, features);
+  }
 #endif
   forward<Float32>(plan, packed, flux, samples, records, keep, features);
 }
@@ -357,7 +382,10 @@ void trunk_backward(const void* plan_, const char* packed, char* records, int sa
                     float* gradients) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
 #ifdef __AVX512BF16__
-  if (plan.bfloat16) return backward<BFloat16>(plan, packed, records, samples, to_features, gradients);
+  if (plan.bfloat16) {
+    const TilesInUse tiles;
+    return backward<BFloat16>(plan, packed, records, samples, to_features, gradients);
+  }
 #endif
   backward<Float32>(plan, packed, records, samples, to_features, gradients);
 }
