@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,13 @@ from torch import Tensor
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.run import checkpoint
-from kexue_cli.tasks.gpt2 import command, start, tokenizers
+from kexue_cli.tasks.gpt2 import start, tokenizers
 from kexue_cli.tasks.gpt2.architecture import Architecture
 from kexue_cli.tasks.gpt2.model import Gpt
 from kexue_cli.tasks.gpt2.pretrained import HF_ACTIVATIONS, open_weights, own_config
 from kexue_cli.tasks.gpt2.tf_checkpoint import published_name
 from kexue_cli.tasks.gpt2.tokenizers import OWN_FILE, CharTokenizer, SubwordTokenizer, Tokenizer
 from kexue_cli.tasks.gpt2.weights import exported, hugging_face_plan, own_plan
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m kexue_cli.tasks.gpt2.convert SOURCE DESTINATION`, the same as `kexue convert`."""
-    parser = argparse.ArgumentParser(description=command.HELP)
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(argv))
 
 
 def convert(
@@ -191,7 +182,3 @@ def _characters_as_library_tokenizer(tokenizer: CharTokenizer) -> Any:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

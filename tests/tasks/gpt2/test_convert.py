@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from kexue_cli.errors import UserError
+from kexue_cli.manage.cli import main as kexue
 from kexue_cli.run import checkpoint
 from kexue_cli.tasks.gpt2.architecture import Architecture
-from kexue_cli.tasks.gpt2.convert import convert, main
+from kexue_cli.tasks.gpt2.convert import convert
 from kexue_cli.tasks.gpt2.model import Gpt, initialise
 from kexue_cli.tasks.gpt2.pretrained import open_weights
 from kexue_cli.tasks.gpt2.tokenizers import CharTokenizer, from_folder
@@ -38,7 +39,7 @@ def saved_run(path, **changes):
 def test_transformers_opens_what_was_trained_here(tmp_path, tied, bias):
     transformers = pytest.importorskip("transformers")
     model = saved_run(tmp_path / "run.pt", tied=tied, bias=bias)
-    assert main([str(tmp_path / "run.pt"), str(tmp_path / "hf"), "--to", "hf"]) == 0
+    assert kexue(["convert", str(tmp_path / "run.pt"), str(tmp_path / "hf"), "--to", "hf"]) == 0
     peer = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "hf").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     ids = torch.tensor([tokenizer.encode(TEXT)])

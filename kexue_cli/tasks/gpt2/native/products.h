@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "../../../native/transpose.h"
+
 namespace {
 
 constexpr int kLanes = 16;   // float32 numbers in a register
@@ -40,23 +42,6 @@ float* scratch(size_t count) {  // grows once, then is reused: no allocation in 
   return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) / 64 * 64);
 }
 
-// 16 registers as rows of a 16 x 16 matrix become its columns: blocks of 8, 4, 2, 1 are exchanged.
-inline void transpose(Vector (&r)[kLanes]) {
-  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-#pragma GCC unroll 4
-  for (int block = kLanes / 2; block; block /= 2) {
-    const __m512i moved = _mm512_xor_si512(lane, _mm512_set1_epi32(block));
-    const __mmask16 upper = _mm512_test_epi32_mask(lane, _mm512_set1_epi32(block));
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      if (i & block) continue;
-      const Vector low = r[i], high = r[i + block];
-      r[i] = _mm512_mask_permutexvar_ps(low, upper, moved, high);
-      r[i + block] = _mm512_mask_permutexvar_ps(high, static_cast<__mmask16>(~upper), moved, low);
-    }
-  }
-}
-
 // Columns `first` .. `first` + 32 of `inner` rows of b, row after row; columns beyond `columns` are zero.
 inline void pack_panel(Matrix b, int inner, ptrdiff_t columns, float* panel) {
   for (int half = 0; half < 2; ++half) {
@@ -71,11 +56,11 @@ inline void pack_panel(Matrix b, int inner, ptrdiff_t columns, float* panel) {
     }
     for (int k = 0; k < inner; k += kLanes) {  // its rows are contiguous: 16 x 16 blocks are turned
       const __mmask16 valid = first_lanes(inner - k);
-      Vector block[kLanes];
-      for (int j = 0; j < kLanes; ++j)
-        block[j] = j < count ? _mm512_maskz_loadu_ps(valid, source.data + k + j * source.column) : _mm512_setzero_ps();
+      __m512i block[kLanes] = {};
+      for (int j = 0; j < count; ++j)
+        block[j] = _mm512_maskz_loadu_epi32(valid, source.data + k + j * source.column);
       transpose(block);
-      for (int i = 0; i < std::min(kLanes, inner - k); ++i) _mm512_storeu_ps(target + (k + i) * kPanel, block[i]);
+      for (int i = 0; i < std::min(kLanes, inner - k); ++i) _mm512_storeu_si512(target + (k + i) * kPanel, block[i]);
     }
   }
 }
