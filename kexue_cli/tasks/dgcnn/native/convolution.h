@@ -11,11 +11,12 @@
 
 #include "../../../native/formats.h"
 #include "../../../native/scratch.h"
+#include "tile_products.h"
 
 namespace {
 
 constexpr int kProducts = 4;
-constexpr int kTileRows = 12;          // rows of a register tile of a convolution
+constexpr int kRegisterRows = 12;      // rows of a register tile of a convolution
 constexpr int kColumns = 2 * kLanes;   // its columns
 constexpr int kOuterRows = 8;          // rows of a register tile of a weight gradient
 constexpr int kStrip = 96;             // pairs that pass all tiles together: their rows stay in the second-level cache
@@ -89,10 +90,11 @@ void product_any(int rows, std::integer_sequence<int, P...>, const int32_t* x, i
 // finish(row, 16 sums, the next 16 sums) of `start` + x (rows, units) w (units, 32)
 template <class T, class Start, class Finish>
 void product(const int32_t* x, int rows, int units, const int32_t* w, const Start& start, const Finish& finish) {
-  const int pieces = (rows + kTileRows - 1) / kTileRows;  // of about equal size: 20 rows are 10 + 10, not 12 + 8
+  if constexpr (kInTiles<T>) return product_in_tiles(x, rows, units, w, start, finish);
+  const int pieces = (rows + kRegisterRows - 1) / kRegisterRows;  // of about equal size: 20 rows are 10 + 10, not 12 + 8
   for (int i = 0, row = 0; i < pieces; ++i) {
     const int count = rows / pieces + (i < rows % pieces);
-    product_any<T>(count, std::make_integer_sequence<int, kTileRows>{}, x + ptrdiff_t(row) * units, units, w, row, start,
+    product_any<T>(count, std::make_integer_sequence<int, kRegisterRows>{}, x + ptrdiff_t(row) * units, units, w, row, start,
                    finish);
     row += count;
   }
@@ -133,6 +135,7 @@ void convolve(const Text<T>& x, const int32_t* weights, int tiles, const float* 
     _mm512_store_ps(difference, _mm512_sub_ps(first, left));
     _mm512_store_ps(difference + kLanes, _mm512_sub_ps(second, right));
   };
+  [[maybe_unused]] const Tiles<T> tiles_of_thread;
   for (int first = 0; first < pairs; first += kStrip) {
     const int count = std::min(kStrip, pairs - first);
     fill_operands(x, first, count, operands, area);
@@ -196,15 +199,28 @@ void outer_tile(float* sums, ptrdiff_t columns, const int32_t* x, const int32_t*
   }
 }
 
+// gradient (rows, columns) += left right, from panels of `steps` steps
+template <class T>
+void add_product(float* gradient, int rows, int columns, int32_t* left, const int32_t* right, int steps, size_t panel) {
+  if constexpr (kInTiles<T>) return add_product_in_tiles<T>(gradient, rows, columns, left, right, panel);
+  for (int column = 0; column < columns; column += kColumns)
+    for (int row = 0; row < rows; row += kOuterRows) {
+      const int32_t* factors = right + column / kLanes * panel;
+      outer_tile<T>(gradient + size_t(row) * columns + column, columns, left + row / kLanes * panel + row % kLanes,
+                    factors, factors + panel, steps);
+    }
+}
+
 // gradient (product, channel of x, channel of z) += those of a group of texts x under gradients z of the results
 template <class T>
 void add_weight_gradient(const std::vector<Text<T>>& x, const std::vector<Text<T>>& z, float* gradient) {
   int steps = 0;
   for (const Text<T>& text : x) steps += steps_of<T>(text.pairs.size());
-  const size_t panel = size_t(steps) * kLanes;
+  const size_t panel = panel_size<T>(steps);
   const int rows = x[0].channels, columns = z[0].channels;
-  int32_t* left = scratch<int32_t>(2, size_t(steps) * rows);
-  int32_t* right = scratch<int32_t>(3, size_t(steps) * columns);
+  int32_t* left = scratch<int32_t>(2, panel * rows / kLanes);
+  int32_t* right = scratch<int32_t>(3, panel * columns / kLanes);
+  [[maybe_unused]] const Tiles<T> tiles_of_thread;
   for (int i = 0; i < kProducts; ++i, gradient += size_t(rows) * columns) {
     size_t place = 0;
     for (size_t n = 0; n < x.size(); ++n) {
@@ -212,12 +228,9 @@ void add_weight_gradient(const std::vector<Text<T>>& x, const std::vector<Text<T
       fill_panels(z[n], kGradients[i], right + place, panel);
       place += size_t(steps_of<T>(x[n].pairs.size())) * kLanes;
     }
-    for (int column = 0; column < columns; column += kColumns)
-      for (int row = 0; row < rows; row += kOuterRows) {
-        const int32_t* factors = right + column / kLanes * panel;
-        outer_tile<T>(gradient + size_t(row) * columns + column, columns, left + row / kLanes * panel + row % kLanes,
-                      factors, factors + panel, steps);
-      }
+    end_with_zeros(left, rows / kLanes, place, panel);
+    end_with_zeros(right, columns / kLanes, place, panel);
+    add_product<T>(gradient, rows, columns, left, right, steps, panel);
   }
 }
 

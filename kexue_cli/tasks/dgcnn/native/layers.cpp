@@ -3,7 +3,13 @@
 #include "embedding.h"
 #include "gated_block.h"
 
-#ifdef __AVX512BF16__
+#ifdef __AMX_BF16__
+constexpr int kHasBFloat16 = 1;
+#define IN_FORMAT(bfloat16, function, ...)                          \
+  (!(bfloat16)       ? function<Float32>(__VA_ARGS__)                 \
+   : tiles_allowed() ? function<BFloat16InTiles>(__VA_ARGS__)         \
+                     : function<BFloat16>(__VA_ARGS__))
+#elif defined __AVX512BF16__
 constexpr int kHasBFloat16 = 1;
 #define IN_FORMAT(bfloat16, function, ...) ((bfloat16) ? function<BFloat16>(__VA_ARGS__) : function<Float32>(__VA_ARGS__))
 #else
