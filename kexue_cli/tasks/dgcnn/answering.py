@@ -23,8 +23,8 @@ from kexue_cli.tasks.dgcnn.voting import Voted, vote
 Floats = NDArray[np.float32]
 NO_SPANS = np.zeros((0, 2), np.int64)
 BATCH_TOKENS = 16_384
-BATCH_PAIRS = 2**23  # start-end pairs of a batch of `Reader`
 KEPT_CANDIDATES = 20
+BATCH_PAIRS = 2**23  # start-end pairs of a batch of `Reader`
 BEST_SPANS = 30  # of a passage, that take part in the vote
 HALF_WIDTH_LETTER = 0.5  # of a letter or digit where the tokens are words (kexue.fm 5409)
 
@@ -37,11 +37,13 @@ class Rules:
         threshold: a start and an end (of `Reader`: a span) must score more.
         max_length: of an answer in characters.
         window: tokens read at once; longer passages are read in windows half of which overlap.
+        repeat_question: whether what stands in the question may be an answer.
     """
 
     threshold: float
     max_length: int
     window: int
+    repeat_question: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Answered:
     """What is found for a question.
 
     Attributes:
-        voted: candidates, best first.
+        voted: the best candidates, best first.
         heat: per passage the scores of every character as first and as last of an answer; emptied
             where many questions are kept in memory.
         highest: the highest of those scores.
@@ -77,7 +79,7 @@ class Answered:
 
     def without_heat(self) -> Answered:
         """The same without the scores of every character."""
-        return replace(self, heat=[], voted=self.voted[:KEPT_CANDIDATES])
+        return replace(self, heat=[])
 
     @property
     def answer(self) -> str:
@@ -139,8 +141,8 @@ class Answerer:
             for w, window in zip(part, self._read(part, texts), strict=True):
                 found.setdefault((w.question, w.passage), []).append(window)
         return [
-            self._joined(one, [found[i, k] for k in range(len(one.passages))])
-            for i, one in enumerate(encoded)
+            self._joined(question.text, one, [found[i, k] for k in range(len(one.passages))])
+            for i, (question, one) in enumerate(zip(questions, encoded, strict=True))
         ]
 
     def _work(self, number: int, forms: list[EncodedQuestion]) -> Iterator[Work]:
@@ -204,7 +206,7 @@ class Answerer:
         """Probabilities of spans; occurrences of the same string add up."""
         probabilities = torch.stack(
             [span_probabilities(one.spans, one.none)[0] for one in logits]
-        ).mean(dim=0)
+        ).mean(dim=0)[:, :, : self.rules.max_length]
         _, n, longest = probabilities.shape
         best, at = probabilities.flatten(1).topk(min(BEST_SPANS, n * longest), dim=1)
         start, end = (side.cpu().numpy() for side in start_and_end(probabilities))
@@ -222,7 +224,7 @@ class Answerer:
             found.append(Found(candidates, start[i, :size], end[i, :size], w.at))
         return found
 
-    def _joined(self, encoded: EncodedQuestion, found: list[list[Found]]) -> Answered:
+    def _joined(self, asked: str, encoded: EncodedQuestion, found: list[list[Found]]) -> Answered:
         """One question's windows put together: the best per string in a passage, then the vote."""
         per_passage: list[dict[str, float]] = []
         heat = []
@@ -235,7 +237,15 @@ class Answerer:
             tokens = passage_tokens(passage, self.level)
             heat.append((spread(parts, tokens, "start"), spread(parts, tokens, "end")))
         highest = max((float(side.max(initial=0)) for pair in heat for side in pair), default=0.0)
-        return Answered(vote(per_passage), heat, highest)
+        return Answered(vote(per_passage, KEPT_CANDIDATES, self._allowed(asked)), heat, highest)
+
+    def _allowed(self, asked: str) -> Callable[[str], bool]:
+        """Whether a string may be the answer to the question `asked`."""
+        if self.rules.repeat_question:
+            return lambda answer: True
+        normalise = self.members[0].knowledge.text.normalise
+        levelled = normalise(asked)
+        return lambda answer: normalise(answer) not in levelled
 
 
 def token_widths(tokens: Tokens, text: str, level: Level) -> NDArray[np.floating]:

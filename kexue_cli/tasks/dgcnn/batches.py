@@ -17,7 +17,7 @@ from torch import Tensor
 from kexue_cli.run.ranks import Ranks
 from kexue_cli.tasks.dgcnn.crops import Crop, crop
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
-from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example
+from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example, join
 
 POOL = 16  # batches
 
@@ -79,6 +79,7 @@ class Batches:
         word_dropout: share of words whose id is set to 0.
         positive: share of draws that take a passage with an answer where there is one; the rest
             takes any.
+        joined: share of draws that have another passage of the question before or behind it.
     """
 
     questions: EncodedSet
@@ -91,6 +92,7 @@ class Batches:
     seed: int
     ranks: Ranks
     device: torch.device
+    joined: float = 0.0
     seconds: float = field(default=0.0, init=False)  # spent in here, to be shown
 
     def __post_init__(self) -> None:
@@ -142,7 +144,7 @@ class Batches:
         return self._kept[1]
 
     def _draw(self, row: int, rng: np.random.Generator) -> Example:
-        """A question with one of its passages, cropped, some of its words unknown."""
+        """A question with one of its passages, maybe joined, cropped, some words unknown."""
         n_passages = int(self._n_passages[row])
         question = self.questions.question(row, int(rng.integers(n_passages)))
         if rng.random() < self.positive and not len(question.passages[0].spans):
@@ -152,11 +154,24 @@ class Batches:
                 whole.passages[0] = whole.passages[int(rng.choice(answered))]
                 question = whole
         drawn = example(question, question.passages[0], self.level)
+        if n_passages > 1 and rng.random() < self.joined:
+            drawn = self._with_another(row, drawn, rng)
         drawn = crop(drawn, self.limit, self.rule, rng)
         if self.word_dropout:
             for tokens in (drawn.question, drawn.passage):
                 forget_words_(tokens, self.word_dropout, rng)
         return drawn
+
+    def _with_another(self, row: int, drawn: Example, rng: np.random.Generator) -> Example:
+        """With a further passage of the question on either side: kexue.fm 5409's concatenation.
+
+        Where passages without an answer are retrieved and those with one are not, this also keeps
+        a passage's length from telling whether it holds an answer.
+        """
+        number = int(rng.integers(self._n_passages[row]))
+        question = self.questions.question(row, number)
+        other = example(question, question.passages[0], self.level)
+        return join(drawn, other) if rng.random() < 0.5 else join(other, drawn)
 
 
 def forget_words_(tokens: Tokens, share: float, rng: np.random.Generator) -> None:

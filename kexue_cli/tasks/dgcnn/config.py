@@ -54,6 +54,7 @@ class DgcnnTask(TaskConfig):
     max_length: int = 256  # tokens of a training passage
     crop: CropRule = CropRule.answer
     positive: float = 0.0  # share of draws that take a passage with an answer; the rest takes any
+    joined: float = 0.0  # share of draws with another passage of the question beside theirs
     word_dropout: float = 0.0  # share of words unknown while training
     first: StageConfig = field(default_factory=lambda: StageConfig(steps=400))
     second: StageConfig = field(default_factory=StageConfig)
@@ -61,6 +62,7 @@ class DgcnnTask(TaskConfig):
     valid_questions: int | None = None  # of them, while training; null: all
     threshold: float = 0.1  # of start and of end; model=dgcnn: of a span's probability
     max_answer_length: int = 12  # characters
+    repeat_question: bool = True  # whether what stands in the question may be its answer
     engine: Engine = Engine.auto
     window: int = 1024  # tokens read at once when predicting; half of them overlap
     ensemble: list[str] = field(default_factory=list)  # further runs whose mean is taken
@@ -143,7 +145,7 @@ def check(cfg: Any) -> None:
     for key in ("batch_size", "max_length", "evaluate_every", "max_answer_length", "window"):
         if task[key] < 1:
             raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
-    for key in ("positive", "word_dropout", "threshold"):
+    for key in ("positive", "joined", "word_dropout", "threshold"):
         if not 0 <= task[key] <= 1:
             raise ConfigError(f"task.{key}", f"from 0 to 1, found {task[key]}")
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:

@@ -266,7 +266,7 @@ class DgcnnTask(Task):
     @property
     def _rules(self) -> Rules:
         task = self.cfg.task
-        return Rules(task.threshold, task.max_answer_length, task.window)
+        return Rules(task.threshold, task.max_answer_length, task.window, task.repeat_question)
 
     def _scores(self, found: Found) -> dict[str, float]:
         scorer = Scorer[self.cfg.task.scorer.name]

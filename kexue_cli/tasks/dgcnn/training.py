@@ -94,6 +94,7 @@ def make_batches(
         ctx.seeds.integer(f"batches {stage}"),
         ctx.ranks,
         ctx.device.torch_device,
+        options.joined,
     )
 
 
