@@ -47,6 +47,7 @@ class Progress:
     best: float | None = None
     best_step: int = 0
     evaluations_without_gain: int = 0
+    evaluation_due: bool = False  # a signal came while the weights of this step were evaluated
 
 
 def fit(
@@ -133,15 +134,20 @@ class _Loop:
         self.model.train()
         console = self.ctx.console
         with console.progress(stage.steps, stage.name, stage.unit, progress.step) as meter:
-            while progress.step < stage.steps:
-                count = self._train_step(stage, batches)
-                progress.step += 1
-                progress.total_steps += 1
-                self._log(stage)
-                meter.advance(1, items=count, **self.means.latest)
+            while progress.step < stage.steps or progress.evaluation_due:
+                if not progress.evaluation_due:
+                    count = self._train_step(stage, batches)
+                    progress.step += 1
+                    progress.total_steps += 1
+                    self._log(stage)
+                    meter.advance(1, items=count, **self.means.latest)
                 last = progress.step == stage.steps
                 if last or progress.step % stage.evaluate_every == 0:
-                    self._evaluate_and_save(stage, meter)
+                    try:
+                        self._evaluate_and_save(stage, meter)
+                    except Interrupted:
+                        self._save()
+                        raise
                     if self._out_of_patience(stage):
                         break
                 self._save_if_due()
@@ -227,7 +233,7 @@ class _Loop:
     def _evaluate_and_save(self, stage: Stage, meter: Meter) -> None:
         progress, metric = self.progress, self.task.primary
         with self._evaluated_weights():
-            values = self.ctx.ranks.broadcast_object(self.evaluate())
+            values = self.ctx.ranks.broadcast_object(self._evaluated())
             self.ctx.log(step=progress.total_steps, split=metric.split, stage=stage.name, **values)
             value = values.get(metric.name, math.nan)
             progress.evaluations_without_gain += 1
@@ -242,6 +248,13 @@ class _Loop:
             + "  ".join(f"{name} {show(v)}" for name, v in values.items())
         )
         self._save()
+
+    def _evaluated(self) -> dict[str, float]:
+        """Metrics; where the task stops at a signal, the next run begins with this evaluation."""
+        self.progress.evaluation_due = True
+        values = self.evaluate()
+        self.progress.evaluation_due = False
+        return values
 
     @contextlib.contextmanager
     def _evaluated_weights(self) -> Iterator[None]:

@@ -249,6 +249,8 @@ class DgcnnTask(Task):
                 answers = self._answer(ctx, records, [part.question(i) for i in chunk])
                 yield from zip(records, answers, strict=True)
                 meter.advance(len(chunk))
+                if ctx.ranks.size == 1:  # several wait for each other's answers
+                    ctx.stop.raise_if_requested()
 
     def _answer(
         self,

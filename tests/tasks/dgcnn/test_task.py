@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from kexue_cli.cli import main
 from kexue_cli.tasks.dgcnn.batches import Batches
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019
 from kexue_cli.tasks.dgcnn.keras_weights import save_keras_weights
+from kexue_cli.tasks.dgcnn.task import DgcnnTask
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = [
@@ -95,6 +97,27 @@ def test_a_resumed_run_ends_with_the_same_bits(
         with pytest.raises(SystemExit):
             main([*SMALL, f"run_dir={folder}"])
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    main([f"resume={folder}"])
+    wanted, found = result(uninterrupted), result(folder)
+    for name in wanted:
+        assert same(wanted[name], found[name]), name
+
+
+def test_a_signal_while_questions_are_answered_loses_nothing(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, original, calls = tmp_path / "run", DgcnnTask._answer, iter(range(10_000))
+
+    def answer(self: DgcnnTask, *given: Any) -> Any:
+        if next(calls) == 2:  # the second evaluation: twenty questions are answered in two parts
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DgcnnTask, "_answer", answer)
+        with pytest.raises(SystemExit):
+            main([*SMALL, f"run_dir={folder}"])
+    assert next(calls) == 3  # the second part was not answered any more
     main([f"resume={folder}"])
     wanted, found = result(uninterrupted), result(folder)
     for name in wanted:
