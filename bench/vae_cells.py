@@ -86,6 +86,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     keep_freed_memory()
+    torch.set_flush_denormal(True)
     rate = flop_rate()
     cells, bfloat16 = 2 * given.seeds, given.precision == "bf16"
     for k in given.k:

@@ -50,6 +50,7 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int, seconds:
 
     torch.set_num_threads(threads)
     keep_freed_memory()  # as a run does
+    torch.set_flush_denormal(True)
     images = Images((28, 28), 256, 0, np.full(PIXELS, 0.13))
     model = iwae_mlp(
         images, [torch.Generator().manual_seed(0)], 1, LATENT, [HIDDEN] * 2, 0, 0, False

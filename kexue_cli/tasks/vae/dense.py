@@ -25,7 +25,7 @@ from kexue_cli.native.build import INT, POINTER
 
 SOURCE = Path(__file__).parent / "native" / "dense.cpp"
 ACTIVATIONS = ("linear", "relu", "tanh")
-FLOAT32 = 0  # a format of dense.cpp; the others multiply bfloat16 in vector (1) or tile registers (2)
+FLOAT32, IN_VECTORS, IN_TILES = 0, 1, 2  # formats of dense.cpp; bfloat16 in either registers
 
 
 class Call(ctypes.Structure):
@@ -132,7 +132,9 @@ def plan(
     """The plan of a stack with these parameters; `bernoulli`: it ends in the log-likelihood."""
     sizes = (inputs, *(bias.shape[-1] for bias in parameters[1::2]))
     number_format = bfloat16_format() if bfloat16 else FLOAT32
-    return _plan(number_format, sizes, ACTIVATIONS.index(activation), ACTIVATIONS.index(last), bernoulli)
+    return _plan(
+        number_format, sizes, ACTIVATIONS.index(activation), ACTIVATIONS.index(last), bernoulli
+    )
 
 
 @dataclass
@@ -152,7 +154,12 @@ class Plan:
     """Sizes and activations of a stack in one number format, and its kernels."""
 
     def __init__(
-        self, number_format: int, sizes: tuple[int, ...], activation: int, last: int, bernoulli: bool
+        self,
+        number_format: int,
+        sizes: tuple[int, ...],
+        activation: int,
+        last: int,
+        bernoulli: bool,
     ) -> None:
         self._library = library()
         array = (ctypes.c_int * len(sizes))(*sizes)

@@ -7,6 +7,7 @@ import importlib
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -80,6 +81,7 @@ class VaeTask(Task):
             raise ConfigError("task.engine", f"native cannot be had: {missing}")
         if missing is None:
             keep_freed_memory()
+            torch.set_flush_denormal(True)  # what torch computes between the kernels, as they do
         return missing is None
 
     @property

@@ -98,6 +98,44 @@ def test_likelihood_and_its_gradients_equal_the_formula(
         assert_near(a, b, 3e-2 if bfloat16 else 1e-5)
 
 
+@pytest.mark.parametrize(("cells", "sizes", "images", "k", "activation"), SHAPES)
+def test_bfloat16_in_vector_registers_equals_that_in_tile_registers(
+    monkeypatch: pytest.MonkeyPatch,
+    cells: int,
+    sizes: tuple[int, ...],
+    images: int,
+    k: int,
+    activation: str,
+) -> None:
+    if dense.bfloat16_format() != dense.IN_TILES:
+        pytest.skip("no tile registers here")
+    weights = parameters_of(cells, sizes)
+    z = torch.randn(cells, images * k, sizes[0], requires_grad=True)
+    x = (torch.rand(1, images, sizes[-1]) > 0.7).float()
+    found = []
+    for number_format in (dense.IN_TILES, dense.IN_VECTORS):
+        monkeypatch.setattr(dense, "bfloat16_format", lambda chosen=number_format: chosen)
+        with torch.autocast("cpu", torch.bfloat16):
+            value = dense.bernoulli_log_likelihood(z, x, k, weights, activation)
+        found.append([value, *torch.autograd.grad(value.sum(), [z, *weights])])
+    for tiles, vectors in zip(*found, strict=True):
+        assert_near(tiles, vectors, 2e-3)  # sums in another order, rounded to 8 bits between layers
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_numbers_too_small_for_float32_count_as_zero_in_the_kernels_alone(bfloat16: bool) -> None:
+    weights = parameters_of(1, (5, 33, 17))
+    z = torch.randn(1, 30, 5, requires_grad=True)
+    x = (torch.rand(1, 30, 17) > 0.7).float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        found = dense.bernoulli_log_likelihood(z, x, 1, weights, "tanh")
+    tiny = torch.full_like(found, 1e-40)
+    before = float(tiny[0, 0] * 1)
+    (gradient,) = torch.autograd.grad((found * tiny).sum(), [z])
+    assert float(gradient.abs().max()) == 0
+    assert float(tiny[0, 0] * 1) == before
+
+
 @pytest.mark.parametrize("last", ["linear", "tanh", "relu"])
 def test_stacks_and_their_gradients_equal_torch(last: str) -> None:
     weights = parameters_of(2, (5, 33, 17))

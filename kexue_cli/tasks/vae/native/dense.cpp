@@ -57,8 +57,7 @@ struct Chain {  // times the derivative of the activation whose results are `val
 // row; each is at most 2. With kKeep the derivative x - sigmoid(l) is stored.
 template <class T, bool kKeep>
 struct BernoulliSums {
-  const float* x;  // (images, pixels)
-  int pixels, first_row, k;
+  const float* const* images;  // of each row, its pixels
   float *linear, *factors;  // (rows, 16)
   typename T::Element* residual;
   int width;
@@ -66,17 +65,16 @@ struct BernoulliSums {
     const __m512 zero = _mm512_setzero_ps(), one = _mm512_set1_ps(1.f);
     for (int r = 0; r < tile.rows; ++r) {
       const int row = tile.first_row + r;
-      const float* image = x + size_t((first_row + row) / k) * pixels + tile.column;
+      const float* image = images[row] + tile.column;
       __m512 total = _mm512_load_ps(linear + row * kLanes), product = _mm512_load_ps(factors + row * kLanes);
       for (int v = 0; v < tile.vectors; ++v) {
         const __m512 logit = tile.sum(r, v), pixel = _mm512_maskz_loadu_ps(tile.masks[v], image + v * kLanes);
-        const __m512 decay = exp_of_negative(_mm512_sub_ps(zero, _mm512_abs_ps(logit)));
-        const __m512 factor = _mm512_add_ps(one, decay);
+        const __m512 decay = power_of_two(_mm512_mul_ps(_mm512_abs_ps(logit), _mm512_set1_ps(-kLog2E)));
         total = _mm512_sub_ps(_mm512_fmadd_ps(pixel, logit, total), _mm512_max_ps(logit, zero));
-        product = _mm512_mul_ps(product, factor);
+        product = _mm512_fmadd_ps(product, decay, product);
         if (!kKeep) continue;
         const __mmask16 negative = _mm512_cmp_ps_mask(logit, zero, _CMP_LT_OQ);
-        const __m512 sigmoid = _mm512_mul_ps(_mm512_mask_mov_ps(one, negative, decay), reciprocal(factor));
+        const __m512 sigmoid = _mm512_mul_ps(_mm512_mask_mov_ps(one, negative, decay), reciprocal(_mm512_add_ps(one, decay)));
         T::store(residual + size_t(row) * width + tile.column + v * kLanes, _mm512_sub_ps(pixel, sigmoid));
       }
       _mm512_store_ps(linear + row * kLanes, total);
@@ -115,8 +113,10 @@ struct Pass {
     float* factors = scratch<float>(1, T::kBlock * kLanes);
     std::fill_n(linear, rows * kLanes, 0.f);
     std::fill_n(factors, rows * kLanes, 1.f);
-    const BernoulliSums<T, kKeep> sums{pixels.x, layer.out,  pixels.first_row, pixels.k, linear,
-                                       factors,  residual, width_of<T>(layer.out)};
+    const float* images[T::kBlock];
+    for (int row = 0; row < rows; ++row)
+      images[row] = pixels.x + size_t((pixels.first_row + row) / pixels.k) * layer.out;
+    const BernoulliSums<T, kKeep> sums{images, linear, factors, residual, width_of<T>(layer.out)};
     double logs[T::kBlock] = {};
     constexpr int kMostColumns = 60 * kLanes;  // 960 factors of at most 2 each are a finite double
     for (int first = 0; first < layer.out; first += kMostColumns) {

@@ -7,27 +7,22 @@ namespace {
 
 enum Activation { kLinear = 0, kRelu = 1, kTanh = 2 };
 
-// exp(y) for y <= 0, relative error about 1e-7: 2^n times a polynomial for the rest in [-1/2, 1/2]
-inline __m512 exp_of_negative(__m512 y) {
-  const __m512 scaled = _mm512_mul_ps(y, _mm512_set1_ps(1.44269504f));
-  const __m512 n = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), y);
-  rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), rest);
-  __m512 p = _mm512_set1_ps(1.f / 720);
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f / 120));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f / 24));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f / 6));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.5f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.f));
-  return _mm512_scalef_ps(p, n);
+constexpr float kLog2E = 1.44269504f;
+
+// 2^t, relative error 2e-7: 2^floor(t) times a polynomial for the rest in [0, 1), which is least off at its worst and 1
+// at 0; a NaN goes through
+inline __m512 power_of_two(__m512 t) {
+  const __m512 rest = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  __m512 p = _mm512_set1_ps(1.867131933e-3f);
+  for (float c : {9.017025969e-3f, 5.579991648e-2f, 2.401644492e-1f, 6.931513119e-1f, 1.f})
+    p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(c));
+  return _mm512_scalef_ps(p, t);
 }
 
-inline __m512 tanh_of(__m512 value) {  // (1 - e) / (1 + e) with e = exp(-2 |value|), and the sign of value
-  const __m512 one = _mm512_set1_ps(1.f), sign_bit = _mm512_set1_ps(-0.f);
-  const __m512 e = exp_of_negative(_mm512_mul_ps(_mm512_abs_ps(value), _mm512_set1_ps(-2.f)));
-  const __m512 size = _mm512_mul_ps(_mm512_sub_ps(one, e), reciprocal(_mm512_add_ps(one, e)));
-  return _mm512_or_ps(size, _mm512_and_ps(value, sign_bit));
+inline __m512 tanh_of(__m512 value) {  // 1 - 2 / (1 + exp(2 value)); from 9 on it is 1 in float32
+  const __m512 one = _mm512_set1_ps(1.f), two = _mm512_set1_ps(2.f);
+  const __m512 t = _mm512_min_ps(_mm512_set1_ps(40.f), _mm512_mul_ps(value, _mm512_set1_ps(2 * kLog2E)));
+  return _mm512_fnmadd_ps(two, reciprocal(_mm512_add_ps(one, power_of_two(t))), one);
 }
 
 inline __m512 activated(int activation, __m512 value) {

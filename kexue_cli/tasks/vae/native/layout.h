@@ -13,14 +13,20 @@ namespace {
 
 constexpr float kNever = -1e4f;  // bias of the padding behind the last pixel: its probability is 0, its logarithm 0
 
+// Numbers below 1e-38 count as 0 while this lives: weights of draws are often that small, and arithmetic with them takes
+// some processors a hundred times as long.
+struct TinyAsZero {
+  const unsigned before = _mm_getcsr();
+  TinyAsZero() { _mm_setcsr(before | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON); }
+  ~TinyAsZero() { _mm_setcsr(before); }
+};
+
 // How a number format is multiplied. kBlock: rows that pass all layers before the next ones, so that activations stay in
-// the cache; kWidth: what a stored row is padded to a multiple of, in elements.
+// the cache; kWidth: what a stored row is padded to a multiple of, in elements; Scope lives while a thread computes.
 struct InRegisters {
   static constexpr int kBlock = 120, kWidth = kLanes;
   static constexpr bool kTiles = false;
-  struct Scope {
-    Scope() {}
-  };
+  using Scope = TinyAsZero;
 };
 struct Single : Float32, InRegisters {};
 #ifdef __AVX512BF16__
@@ -30,7 +36,7 @@ struct Half : BFloat16, InRegisters {};
 struct TiledHalf : BFloat16 {
   static constexpr int kBlock = 128, kWidth = 2 * kLanes;
   static constexpr bool kTiles = true;
-  struct Scope {  // of tiles in use, which are saved whenever threads are switched
+  struct Scope : TinyAsZero {  // tiles in use are saved whenever threads are switched
     Scope() { shape_tiles(kTileDepth); }
     ~Scope() { release_tiles(); }
   };

@@ -35,6 +35,10 @@ struct Tile {
   int first_row, rows, column, vectors;
   __mmask16 masks[kTileVectors];  // columns that exist
   alignas(64) float sums[kTileVectors * kLanes][kTileVectors * kLanes];
+  void place(int first_column, int columns, int count) {
+    column = first_column, vectors = count;
+    for (int v = 0; v < kTileVectors; ++v) masks[v] = mask_of(columns - column - v * kLanes);
+  }
   __m512 sum(int row, int v) const { return _mm512_load_ps(sums[row] + v * kLanes); }
 };
 
@@ -82,6 +86,22 @@ void square_product(int rows, Arguments... arguments) {  // of at most 32 rows; 
   if (rows > kTileRows) tile_product<2>(arguments...);
   else tile_product<1>(arguments...);
 }
+
+// see multiply_columns; `step` units from one row of x to the next.
+template <class Finish>
+void multiply_columns_by_tiles(const int32_t* x, ptrdiff_t step, int rows, int units, const int32_t* w, int first,
+                               int last, int columns, const float* start, const Finish& finish) {
+  Tile tile;
+  for (int column = first; column < last; column += kSquare) {
+    const int32_t* weights = w + ptrdiff_t(column) * units;
+    tile.place(column, columns, kTileVectors);
+    for (int row = 0; row < rows; row += kSquare) {
+      tile.first_row = row, tile.rows = std::min(kSquare, rows - row);
+      square_product(tile.rows, x + row * step, step, weights, kSquare, units, start + column, tile.sums);
+      finish(tile);
+    }
+  }
+}
 #endif
 
 // finish(tile) for the tiles of x (rows of `width` elements) times the columns first..last of the weights;
@@ -92,21 +112,12 @@ void multiply_columns(const typename T::Element* x, int width, int rows, int uni
   const int32_t* from = reinterpret_cast<const int32_t*>(x);
   const ptrdiff_t step = width / T::kPack;
   Tile tile;
+#ifdef __AMX_BF16__
+  if constexpr (T::kTiles) return multiply_columns_by_tiles(from, step, rows, units, w, first, last, columns, start, finish);
+#endif
   for (int column = first; column < last; column += kTileVectors * kLanes) {
     const int32_t* weights = w + ptrdiff_t(column) * units;
-    tile.column = column;
-    tile.vectors = vectors_of<T>(columns - column);
-    for (int v = 0; v < kTileVectors; ++v) tile.masks[v] = mask_of(columns - column - v * kLanes);
-#ifdef __AMX_BF16__
-    if constexpr (T::kTiles) {
-      for (int row = 0; row < rows; row += kSquare) {
-        tile.first_row = row, tile.rows = std::min(kSquare, rows - row);
-        square_product(tile.rows, from + row * step, step, weights, kSquare, units, start + column, tile.sums);
-        finish(tile);
-      }
-      continue;
-    }
-#endif
+    tile.place(column, columns, vectors_of<T>(columns - column));
     in_pieces(rows, [&](int row, auto size) {
       constexpr int P = decltype(size)::value;
       const int32_t* piece = from + row * step;
