@@ -140,7 +140,7 @@ def check(cfg: Any) -> None:
     Raises:
         ConfigError: naming the key, what was expected and what was found.
     """
-    check_data(cfg.data)
+    check_data(cfg.data, cfg.mode.name == "train")
     task, model = cfg.task, cfg.model
     for key in ("batch_size", "max_length", "evaluate_every", "max_answer_length", "window"):
         if task[key] < 1:

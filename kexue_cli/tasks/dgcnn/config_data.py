@@ -72,7 +72,7 @@ class QuestionData(DataConfig):
     fold: int = 0
     split_seed: int = 2019
     n_held_out: int = 0  # questions of path set apart as the test set before anything else
-    fill_to: int = 0  # passages per question: the missing ones are retrieved (BM25)
+    fill_to: int = 0  # passages per question learned from: the missing ones are retrieved (BM25)
     pool: list[str] = field(default_factory=list)  # files with further passages to retrieve
     pool_length: int = 200  # characters of the pieces in which they are
     missing_answer: Missing = Missing.keep
@@ -107,8 +107,8 @@ DATA_SCHEMAS: dict[str, type] = {
 }
 
 
-def check_data(data: Any) -> None:
-    """Rules across the fields of `cfg.data`.
+def check_data(data: Any, trains: bool = True) -> None:
+    """Rules across the fields of `cfg.data`; a run that only tests needs fewer.
 
     Raises:
         ConfigError: naming the key, what was expected and what was found.
@@ -120,7 +120,7 @@ def check_data(data: Any) -> None:
             raise ConfigError(f"data.{key}", f"above 0, found {weight}")
     if data.name != "elements" and not data.path and not data.test_path:
         raise ConfigError("data.path", "name a file of questions with passages")
-    if data.n_held_out and data.test_path:
+    if trains and data.n_held_out and data.test_path:
         raise ConfigError("data.n_held_out", "data.test_path already is the test set: use 0")
     if data.pool and not data.fill_to:
         raise ConfigError("data.pool", "needs data.fill_to, the number of passages per question")

@@ -152,7 +152,7 @@ class Splits:
         cfg, open_file = self.cfg, self.opener.open_file
         parts: dict[str, list[Part]] = {}
         if cfg.test_path:
-            parts["test"] = [whole(open_file(Path(cfg.test_path), self.limit))]
+            parts["test"] = [whole(open_file(Path(cfg.test_path), self.limit, fill_to=0))]
             if predict_only:
                 return parts
         if cfg.name == "elements" and not cfg.path:
@@ -161,10 +161,10 @@ class Splits:
             raise ConfigError("data.path", "name a file of questions with passages")
         store = open_file(Path(cfg.path), self.limit)
         held_out, valid, train = split_rows(len(store), cfg, split_off=not cfg.valid_path)
-        if len(held_out):
+        if len(held_out) and not cfg.test_path:
             parts["test"] = [(store, held_out, 1.0)]
         if cfg.valid_path:
-            parts["valid"] = [whole(open_file(Path(cfg.valid_path), self.limit))]
+            parts["valid"] = [whole(open_file(Path(cfg.valid_path), self.limit, fill_to=0))]
         else:
             parts["valid"] = [(store, valid, 1.0)]
         learned = [(store, train, float(cfg.weight))]

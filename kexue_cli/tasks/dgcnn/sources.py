@@ -46,9 +46,10 @@ class SourceOpener:
         """The questions of a file, at most `limit`; `fill_to` goes before that of the opener."""
         fill_to = self.fill_to if fill_to is None else fill_to
         problems = Problems()
-        inputs = [path, *self.pool, *([self.accepted] if self.accepted else [])]
+        pool = self.pool if fill_to else ()
+        inputs = [path, *pool, *([self.accepted] if self.accepted else [])]
         contents = [content_hash(p) for p in inputs]
-        key = (path.name, limit, fill_to, self.pool_length, len(self.pool), *contents)
+        key = (path.name, limit, fill_to, self.pool_length, len(pool), *contents)
 
         def stream() -> Iterable[Question]:
             questions: Iterable[Question] = read_questions(path, self.rules, problems, limit)

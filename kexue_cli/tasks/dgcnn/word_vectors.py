@@ -150,7 +150,7 @@ def read_text(file: BinaryIO, path: Path) -> WordVectors:
             row = np.array(numbers, np.float64).astype(np.float32)
         except ValueError:
             row = np.zeros(0, np.float32)
-        if not word or len(row) != width:
+        if not word or len(row) != width or (" " in word and is_number(word.split(" ")[-1])):
             raise UserError(
                 f"{path}, line {number}: expected a word and {width} numbers, found "
                 f"{len(fields)} fields: {' '.join(fields)[:50]!r}"
@@ -158,6 +158,15 @@ def read_text(file: BinaryIO, path: Path) -> WordVectors:
         words.append(word)
         rows.append(row)
     return WordVectors(words, np.array(rows, np.float32).reshape(len(rows), width or 0))
+
+
+def is_number(field: str) -> bool:
+    """Whether it could be one of a vector's."""
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 def text_fields(line: bytes, path: Path, number: int) -> list[str]:

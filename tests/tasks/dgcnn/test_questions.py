@@ -150,6 +150,19 @@ def test_missing_passages_are_retrieved_also_from_a_pool(tmp_path: Path) -> None
     assert any(len(passage.text) <= 6 for passage in record.passages)
 
 
+def test_files_to_test_on_keep_their_own_passages(tmp_path: Path) -> None:
+    path, new = file_of(tmp_path / "a.json", 6), file_of(tmp_path / "b.json", 3, "new")
+    cfg = config(path=path, valid_path=new, test_path=new, fill_to=4, pool=[path])
+    found = sets(cfg, tmp_path)
+    assert found.train is not None
+    assert len(found.train.record(0).passages) == 4
+    for part in (found.valid, found.test):
+        assert part is not None
+        assert [len(part.record(i).passages) for i in range(3)] == [1, 1, 1]
+    cfg = config(path=path, test_path=new, fill_to=4, pool=["none.json"])
+    assert ids(sets(cfg, tmp_path, predict_only=True).test) == ["new0", "new1", "new2"]
+
+
 def test_a_limit_holds_for_every_split(tmp_path: Path) -> None:
     found = sets(config(path=file_of(tmp_path / "a.json", 90)), tmp_path, limit_rows=4)
     assert found.train is not None
@@ -202,6 +215,16 @@ def test_nothing_to_learn_from_is_told(tmp_path: Path) -> None:
 def test_values_that_cannot_be_are_named(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.{key}: "):
         check_data(config(path="a.json", **changes))
+
+
+def test_a_trained_reader_tests_other_questions_than_those_held_out(tmp_path: Path) -> None:
+    path, new = file_of(tmp_path / "a.json", 20), file_of(tmp_path / "b.json", 3, "new")
+    cfg = config(path=path, n_held_out=5, test_path=new, valid_fraction=0.2)
+    check_data(cfg, trains=False)
+    found = sets(cfg, tmp_path)
+    assert ids(found.test) == ["new0", "new1", "new2"]
+    assert found.train is not None
+    assert len(found.train) == 12
 
 
 def test_defaults_are_accepted() -> None:

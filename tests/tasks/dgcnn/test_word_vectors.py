@@ -69,6 +69,7 @@ def test_what_gensim_writes_is_read(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("2 3\n甲 1 2 3\n乙 1 2\n", r"v, line 3: expected a word and 3 numbers, found 3 fields"),
+        ("甲 1 2\n乙 1 2 3\n", r"v, line 2: expected a word and 2 numbers, found 4 fields"),
         ("甲 1 2 3\n乙 1 2 3 x\n", r"v, line 2: expected a word and 3 numbers"),
         ("甲 1 2\n乙 1 2\n甲 3 4\n", r"v: the word '甲' has two vectors, the 1\. and the 3\."),
         ("甲 1 nan\n", r"the vector of '甲' holds a value that is not finite"),
