@@ -30,10 +30,23 @@ def options(group: str) -> list[Option]:
     return found
 
 
+def task_names() -> list[str]:
+    """All tasks, sorted by name."""
+    return [option.name for option in options("task")]
+
+
 def options_of_task(group: str, task: str) -> list[str]:
-    """Names of the models or data sets that serve `task` (those for "any" task included)."""
-    serving = tasks_served(group)
-    return [option.name for option in options(group) if serving.get(option.name) in (task, "any")]
+    """Names of the models or data sets that serve `task`, by name or by a kind of data it takes."""
+    serving, takes = tasks_served(group), taken_by(task)
+    return [option.name for option in options(group) if serving.get(option.name) in takes]
+
+
+def taken_by(task: str) -> tuple[str, ...]:
+    """What the `task` of a model or data set may say if this task is to use it."""
+    from kexue_cli.config import task_config_modules
+
+    rooms = {module.__name__.split(".")[-2]: module for module in task_config_modules()}
+    return (task, *getattr(rooms.get(task), "TAKES", ()))
 
 
 def tasks_served(group: str) -> dict[str, str]:

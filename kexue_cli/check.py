@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from kexue_cli.catalogue import options_of_task
+from kexue_cli.catalogue import options_of_task, taken_by, task_names
 from kexue_cli.config import Mode, task_config_modules
 from kexue_cli.errors import ConfigError
 
@@ -54,10 +54,9 @@ def _check_serves_task(cfg: DictConfig, group: str) -> None:
     options = ", ".join(options_of_task(group, task))
     if choice is None:
         raise ConfigError(group, f"task={task} needs one of: {options}")
-    if choice.task not in (task, "any"):
-        raise ConfigError(
-            group, f"{choice.name!r} is for task={choice.task}; task={task} has: {options}"
-        )
+    if choice.task not in taken_by(task):
+        served = f"task={choice.task}" if choice.task in task_names() else f"tasks on {choice.task}"
+        raise ConfigError(group, f"{choice.name!r} is for {served}; task={task} has: {options}")
 
 
 def _check_common_values(cfg: DictConfig) -> None:

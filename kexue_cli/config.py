@@ -67,7 +67,10 @@ class ModelConfig:
 
 @dataclass
 class DataConfig:
-    """What every data set's dataclass has; `task` names the task it serves, or "any"."""
+    """What every data set's dataclass has; `task` names the task it serves, or a kind of data.
+
+    A kind serves every task whose `config.py` has it in `TAKES`.
+    """
 
     name: str = MISSING
     task: str = MISSING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from kexue_cli.catalogue import Option, options, tasks_served
+from kexue_cli.catalogue import Option, options, options_of_task
 
 INTRODUCTION = """\
 kexue-run runs the experiments of the blog 科学空间 (kexue.fm), one command each.
@@ -31,12 +31,11 @@ def print_help() -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(INTRODUCTION))
     groups = {group: options(group) for group in ("task", "model", "data")}
-    served = {group: tasks_served(group) for group in ("model", "data")}
     for task in groups["task"]:
         console.print(f"[bold]task={task.name}[/bold]  {escape(task.description)}")
         for group in ("model", "data"):
-            mine = [o for o in groups[group] if served[group].get(o.name) in (task.name, "any")]
-            _print_options(console, group, mine)
+            mine = options_of_task(group, task.name)
+            _print_options(console, group, [o for o in groups[group] if o.name in mine])
         console.print()
     for group in ("experiment", "device", "optim", "debug"):
         console.print(f"[bold]{group}=[/bold]")

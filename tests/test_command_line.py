@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kexue_cli import __version__, command_line
-from kexue_cli.catalogue import options, options_of_task
+from kexue_cli.catalogue import options, options_of_task, task_names
 from kexue_cli.config import ConfigError, build
 from tests.conftest import ROOT
 
@@ -59,6 +59,8 @@ def test_help_names_every_task_model_and_data_set_with_its_line(kexue_run: Run) 
         (["model=conv1d_ress"], "there is no 'conv1d_ress'. Did you mean model=conv1d_res?"),
         (["model=gmm"], "'gmm' is for task=em; task=lamost has: conv1d_res"),
         (["data=pydoc_text"], "data: "),
+        (["data=iris"], "'iris' is for task=em; task=lamost has: cinc2017"),
+        (["data=digits"], "'digits' is for tasks on images; task=lamost has: cinc2017"),
         (["seed=abc"], "'abc' of type 'str' could not be converted to Integer"),
         (["precision=fp8"], "expected one of [auto, fp32, bf16, fp16]"),
         (["mode=predict"], "add checkpoint=<run dir>"),
@@ -78,12 +80,15 @@ def test_a_bad_command_names_key_and_remedy_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("task", [option.name for option in options("task")])
+@pytest.mark.parametrize("task", task_names())
 def test_every_model_and_data_set_of_a_task_composes(kexue_run: Run, task: str) -> None:
     for model in options_of_task("model", task):
         done = kexue_run(f"task={task}", f"model={model}", "--cfg", "job")
         assert done.returncode == 0, done.stderr
         assert f"name: {model}" in done.stdout
+    for data in options_of_task("data", task):
+        done = kexue_run(f"task={task}", f"data={data}", "--cfg", "job")
+        assert done.returncode == 0 or "data.path: a value is needed" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("experiment", [option.name for option in options("experiment")])

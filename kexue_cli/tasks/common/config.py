@@ -1,4 +1,4 @@
-"""Options of the image data sets. Any task that takes images may use them (`task: any`)."""
+"""Options of the image data sets, for every task whose `TAKES` names images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kexue_cli.config import DataConfig
 
 DATA_ROOT = "${oc.env:KEXUE_DATA_DIR,data}"
+IMAGES = "images"
 
 
 @dataclass
@@ -14,7 +15,7 @@ class Digits(DataConfig):
     """scikit-learn's 1,797 real digits, 8 x 8 pixels of 0 to 16; comes with the package."""
 
     name: str = "digits"
-    task: str = "any"
+    task: str = IMAGES
     valid_size: int = 200
     test_size: int = 400
 
@@ -24,7 +25,7 @@ class Mnist(DataConfig):
     """The four idx files of MNIST, gzipped or not."""
 
     name: str = "mnist"
-    task: str = "any"
+    task: str = IMAGES
     root: str = DATA_ROOT + "/mnist"
     valid_size: int = 5000  # the last ones of the 60,000
 
@@ -42,7 +43,7 @@ class MnistStatic(DataConfig):
     """Statically binarised MNIST of Larochelle and Murray: 50,000 / 10,000 / 10,000, no labels."""
 
     name: str = "mnist_static"
-    task: str = "any"
+    task: str = IMAGES
     root: str = DATA_ROOT + "/mnist_static"
 
 
@@ -51,7 +52,7 @@ class ImageFiles(DataConfig):
     """The user's own images: a folder of pictures, an .npz, or a .mat (OMNIGLOT, Frey faces)."""
 
     name: str = "images"
-    task: str = "any"
+    task: str = IMAGES
     path: str = DATA_ROOT + "/images"
     height: int | None = None  # only for flat rows of pixels that are not square
     width: int | None = None

@@ -12,6 +12,7 @@ from kexue_cli.config import ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.em.config_data import DATA_SCHEMAS, check_data
 
+TAKES = ("images",)
 STARTS = ("k-means++", "k-means", "random", "points", "given")
 ALGORITHMS = ("em", "hard", "stochastic")
 STOPS = ("change", "aitken")

@@ -8,6 +8,7 @@ from typing import Any
 from kexue_cli.config import ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
 
+TAKES = ("images",)
 OBJECTIVES = (
     "elbo",
     "iwae",
