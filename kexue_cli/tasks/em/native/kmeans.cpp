@@ -20,7 +20,7 @@ namespace {
 constexpr int kCentres = 4;  // of a register tile; kmeans_pass.py packs them so
 constexpr int kVectors = 6;
 constexpr int kTrial = 256;  // rows whose bounds are tested at any rate
-constexpr int kWorth = 10;   // then only while one row in so many is spared
+constexpr int kWorth = 4;    // then only while one row in so many is spared
 
 template <class T>
 struct Simd;
