@@ -41,6 +41,26 @@ def test_vote_of_the_post() -> None:
     assert second.support == ((1, 0.2), (2, 0.2), (3, 0.2), (4, 0.2))
 
 
+def test_the_best_of_many_candidates_are_those_that_plain_counting_finds() -> None:
+    rng = np.random.default_rng(0)
+    passages = [
+        {f"a{i}": float(score) for i, score in zip(rng.permutation(300), scores, strict=False)}
+        for scores in rng.random((6, 200))
+    ]
+    oracle = {}
+    for answer in {answer for one in passages for answer in one}:
+        scores = [one[answer] for one in passages if answer in one]
+        oracle[answer] = sum(s * s for s in scores) / (1 + sum(scores))
+    wanted = sorted((a for a in oracle if a[-1] != "7"), key=lambda a: -oracle[a])[:5]
+    found = vote(passages, 5, lambda answer: answer[-1] != "7")
+    assert [voted.answer for voted in found] == wanted
+    for voted in found:
+        assert voted.score == pytest.approx(oracle[voted.answer], rel=1e-12)
+        assert dict(voted.support) == {
+            k: c[voted.answer] for k, c in enumerate(passages) if voted.answer in c
+        }
+
+
 def test_a_score_of_exactly_the_threshold_is_not_above_it() -> None:
     at = np.array([np.float32(0.1)])
     above = np.nextafter(at, np.float32(1))

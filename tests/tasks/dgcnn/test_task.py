@@ -183,6 +183,18 @@ def test_a_question_from_the_shell_is_answered(
     assert answer in "氢的元素符号是H。氦的元素符号是He。"
 
 
+def test_what_stands_in_the_question_is_no_answer_if_so_asked(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    passages = tmp_path / "passages.txt"
+    passages.write_text("氢的元素符号是H。\n", encoding="utf-8")
+    words = ["question=氢的元素符号是什么？", f"passages={passages}", "task.threshold=0"]
+    words += ["task.repeat_question=false", f"run_dir={tmp_path}/run"]
+    main(["task=dgcnn", "mode=predict", f"checkpoint={uninterrupted}", *words])
+    answer = (tmp_path / "run" / "submission.csv").read_text(encoding="utf-8").split("\t")[1]
+    assert set(answer) & set("H。")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
