@@ -31,12 +31,18 @@ def check(
         needed += BACKWARD * draws * bytes_per_row(group.model, pixels, classes)
     if free is None or needed <= free:
         return
-    fitting = max(1, int(batch_size * free / needed / 2))
+    fitting = int(batch_size * free / needed / 2)
+    if fitting > 0:
+        pieces = -(-batch_size // fitting)
+        advice = f"Split the batch: task.batch_size={fitting} optim.accumulate={pieces}"
+    else:
+        samples = max(group.recipe.samples for group in groups)
+        fewer = max(1, int(samples * batch_size * free / needed / 2))
+        advice = f"Not even one image fits: give task.batch_size=1 and at most {fewer} samples"
     raise ConfigError(
         "task.samples",
         f"{rows} decoder rows per step (samples x batch x models) need about "
-        f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Split the batch: "
-        f"task.batch_size={fitting} optim.accumulate={-(-batch_size // fitting)}",
+        f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. {advice}",
     )
 
 

@@ -12,8 +12,11 @@ import pytest
 import torch
 from sklearn import datasets as sklearn_datasets
 
+from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.vae import memory
 from kexue_cli.tasks.vae.builders import Images, vae_conv, vae_mlp
+from kexue_cli.tasks.vae.cells import Group, Recipe
+from kexue_cli.tasks.vae.pixels import protocol_for
 from tests.tasks.vae.runs import Finished, run
 
 SHORT = ("task=vae", "limit.steps=6", "limit.rows=60", "task.nll_samples=20", "task.bounds=[5]")
@@ -105,6 +108,28 @@ def test_bad_input_names_the_key(tmp_path: Path, words: tuple[str, ...], message
     assert done.returncode != 0
     assert message in done.printed
     assert "Traceback" not in done.printed
+
+
+@pytest.mark.parametrize(
+    ("images_that_fit", "advice"),
+    [
+        (20, "Split the batch: task.batch_size=10 optim.accumulate=10"),
+        (0.5, "Not even one image fits: give task.batch_size=1 and at most 12 samples"),
+    ],
+)
+def test_what_cannot_fit_is_told_with_what_can(
+    monkeypatch: pytest.MonkeyPatch, images_that_fit: float, advice: str
+) -> None:
+    images = Images((8, 8), 17, 0, np.full(64, 0.5))
+    generators = [torch.Generator().manual_seed(0)]
+    model = vae_mlp(images, generators, 2, [16], "relu", "bernoulli", "fixed", 1.0, 0.1)
+    protocol = protocol_for("dynamic", "bernoulli", 17, 64)
+    group = Group(model, Recipe(samples=50), protocol)
+    row = memory.BACKWARD * memory.bytes_per_row(model, 64, 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: images_that_fit * 50 * row)
+    with pytest.raises(ConfigError) as error:
+        memory.check([group], 100, 64, 0, torch.device("cpu"))
+    assert advice in str(error.value)
 
 
 def test_images_without_labels_are_refused_for_cvae(tmp_path: Path) -> None:
