@@ -18,7 +18,7 @@ from kexue_cli.tasks.dgcnn.members import Member
 from kexue_cli.tasks.dgcnn.reader import SpanLogits
 from kexue_cli.tasks.dgcnn.records import Question
 from kexue_cli.tasks.dgcnn.span_scores import span_probabilities, start_and_end
-from kexue_cli.tasks.dgcnn.voting import Voted, vote
+from kexue_cli.tasks.dgcnn.voting import Vote, Voted, vote, with_mentions
 
 Floats = NDArray[np.float32]
 NO_SPANS = np.zeros((0, 2), np.int64)
@@ -38,12 +38,15 @@ class Rules:
         max_length: of an answer in characters.
         window: tokens read at once; longer passages are read in windows half of which overlap.
         repeat_question: whether what stands in the question may be an answer.
+        vote: of the passages; `mention`: weight of those that only hold an answer.
     """
 
     threshold: float
     max_length: int
     window: int
     repeat_question: bool = True
+    vote: Vote = Vote.post
+    mention: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Answerer:
             for w, window in zip(part, self._read(part, texts), strict=True):
                 found.setdefault((w.question, w.passage), []).append(window)
         return [
-            self._joined(question.text, one, [found[i, k] for k in range(len(one.passages))])
+            self._joined(question, one, [found[i, k] for k in range(len(one.passages))])
             for i, (question, one) in enumerate(zip(questions, encoded, strict=True))
         ]
 
@@ -224,7 +227,9 @@ class Answerer:
             found.append(Found(candidates, start[i, :size], end[i, :size], w.at))
         return found
 
-    def _joined(self, asked: str, encoded: EncodedQuestion, found: list[list[Found]]) -> Answered:
+    def _joined(
+        self, asked: Question, encoded: EncodedQuestion, found: list[list[Found]]
+    ) -> Answered:
         """One question's windows put together: the best per string in a passage, then the vote."""
         per_passage: list[dict[str, float]] = []
         heat = []
@@ -237,7 +242,13 @@ class Answerer:
             tokens = passage_tokens(passage, self.level)
             heat.append((spread(parts, tokens, "start"), spread(parts, tokens, "end")))
         highest = max((float(side.max(initial=0)) for pair in heat for side in pair), default=0.0)
-        return Answered(vote(per_passage, KEPT_CANDIDATES, self._allowed(asked)), heat, highest)
+        return Answered(self._vote(asked, per_passage), heat, highest)
+
+    def _vote(self, asked: Question, passages: list[dict[str, float]]) -> list[Voted]:
+        if self.rules.mention:
+            texts = [passage.text for passage in asked.passages]
+            passages = with_mentions(passages, texts, self.rules.mention)
+        return vote(passages, KEPT_CANDIDATES, self._allowed(asked.text), self.rules.vote)
 
     def _allowed(self, asked: str) -> Callable[[str], bool]:
         """Whether a string may be the answer to the question `asked`."""

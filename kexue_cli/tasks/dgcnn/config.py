@@ -9,6 +9,7 @@ from typing import Any
 from kexue_cli.config import ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.dgcnn.config_data import DATA_SCHEMAS, check_data
+from kexue_cli.tasks.dgcnn.voting import Vote
 
 
 class Scorer(Enum):
@@ -63,6 +64,8 @@ class DgcnnTask(TaskConfig):
     threshold: float = 0.1  # of start and of end; model=dgcnn: of a span's probability
     max_answer_length: int = 12  # characters
     repeat_question: bool = True  # whether what stands in the question may be its answer
+    vote: Vote = Vote.post
+    mention: float = 0.0  # weight in the vote of passages that hold an answer others propose
     engine: Engine = Engine.auto
     window: int = 1024  # tokens read at once when predicting; half of them overlap
     ensemble: list[str] = field(default_factory=list)  # further runs whose mean is taken
@@ -145,7 +148,7 @@ def check(cfg: Any) -> None:
     for key in ("batch_size", "max_length", "evaluate_every", "max_answer_length", "window"):
         if task[key] < 1:
             raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
-    for key in ("positive", "joined", "word_dropout", "threshold"):
+    for key in ("positive", "joined", "word_dropout", "threshold", "mention"):
         if not 0 <= task[key] <= 1:
             raise ConfigError(f"task.{key}", f"from 0 to 1, found {task[key]}")
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:

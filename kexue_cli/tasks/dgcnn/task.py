@@ -268,7 +268,14 @@ class DgcnnTask(Task):
     @property
     def _rules(self) -> Rules:
         task = self.cfg.task
-        return Rules(task.threshold, task.max_answer_length, task.window, task.repeat_question)
+        return Rules(
+            task.threshold,
+            task.max_answer_length,
+            task.window,
+            task.repeat_question,
+            task.vote,
+            task.mention,
+        )
 
     def _scores(self, found: Found) -> dict[str, float]:
         scorer = Scorer[self.cfg.task.scorer.name]

@@ -1,10 +1,23 @@
-"""Answers of several passages put together (kexue.fm/archives/5409)."""
+"""Answers of several passages put together.
+
+The post's vote (kexue.fm/archives/5409) is sum s^2 / (1 + sum s) over the passages: many weak
+voices do not outvote a strong one. Where a search engine gave the passages, so that most of them
+speak of the same, sum sqrt(s) heeds more how many there are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
+
+
+class Vote(Enum):
+    """How the scores s of an answer in its passages make one."""
+
+    post = "post"  # kexue.fm 5409: sum s^2 / (1 + sum s)
+    roots = "roots"  # sum sqrt(s): heeds more how many passages propose it
 
 
 @dataclass(frozen=True)
@@ -13,7 +26,7 @@ class Voted:
 
     Attributes:
         answer: the text.
-        score: sum s^2 / (1 + sum s) over the passages that propose it.
+        score: by the rule of the vote.
         support: (passage's number, its score s), best first.
     """
 
@@ -26,6 +39,7 @@ def vote(
     passages: Iterable[Mapping[str, float]],
     most: int | None = None,
     allowed: Callable[[str], bool] = lambda answer: True,
+    rule: Vote = Vote.post,
 ) -> list[Voted]:
     """The `most` best candidates, or all, best first; of equal scores the one met first.
 
@@ -36,13 +50,13 @@ def vote(
         allowed: whether a candidate may be an answer at all.
     """
     passages = list(passages)
-    scores = joint_scores(passages)
+    scores = joint_scores(passages) if rule is Vote.post else root_scores(passages)
     best = islice(filter(allowed, sorted(scores, key=scores.__getitem__, reverse=True)), most)
     return [Voted(answer, scores[answer], support(answer, passages)) for answer in best]
 
 
 def joint_scores(passages: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Sum s^2 / (1 + sum s) of every candidate: many weak voices do not outvote a strong one."""
+    """Sum s^2 / (1 + sum s) of every candidate."""
     sums: dict[str, float] = {}
     squares: dict[str, float] = {}
     for candidates in passages:
@@ -50,6 +64,30 @@ def joint_scores(passages: Sequence[Mapping[str, float]]) -> dict[str, float]:
             sums[answer] = sums.get(answer, 0.0) + score
             squares[answer] = squares.get(answer, 0.0) + score * score
     return {answer: square / (1.0 + sums[answer]) for answer, square in squares.items()}
+
+
+def root_scores(passages: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Sum sqrt(s) of every candidate."""
+    sums: dict[str, float] = {}
+    for candidates in passages:
+        for answer, score in candidates.items():
+            sums[answer] = sums.get(answer, 0.0) + score**0.5
+    return sums
+
+
+def with_mentions(
+    passages: Sequence[Mapping[str, float]], texts: Sequence[str], weight: float
+) -> list[dict[str, float]]:
+    """A passage that holds what only others propose seconds it: `weight` times their mean."""
+    found: dict[str, list[float]] = {}
+    for candidates in passages:
+        for answer, score in candidates.items():
+            found.setdefault(answer, []).append(score)
+    means = {answer: weight * sum(scores) / len(scores) for answer, scores in found.items()}
+    return [
+        {a: mean for a, mean in means.items() if a in text} | dict(candidates)
+        for candidates, text in zip(passages, texts, strict=True)
+    ]
 
 
 def support(answer: str, passages: Sequence[Mapping[str, float]]) -> tuple[tuple[int, float], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kexue_cli.tasks.dgcnn.extraction import candidates
-from kexue_cli.tasks.dgcnn.voting import vote
+from kexue_cli.tasks.dgcnn.voting import Vote, vote, with_mentions
 
 
 def test_extraction_and_vote_give_what_the_original_gives(data_dir: Path) -> None:
@@ -59,6 +59,23 @@ def test_the_best_of_many_candidates_are_those_that_plain_counting_finds() -> No
         assert dict(voted.support) == {
             k: c[voted.answer] for k, c in enumerate(passages) if voted.answer in c
         }
+
+
+def test_roots_heed_how_many_passages_propose_an_answer() -> None:
+    passages = [{"A": 0.81, "B": 0.25}, {"B": 0.25}, {"B": 0.25}]
+    first, second = vote(passages, rule=Vote.roots)
+    assert (first.answer, first.score) == ("B", pytest.approx(1.5))
+    assert (second.answer, second.score) == ("A", pytest.approx(0.9))
+    assert vote(passages)[0].answer == "A"
+
+
+def test_a_passage_that_holds_an_answer_seconds_it() -> None:
+    found = with_mentions([{"A": 0.4, "B": 0.2}, {"B": 0.6}, {}], ["A B", "A B", "A"], 0.1)
+    assert found == [
+        {"A": 0.4, "B": 0.2},
+        {"A": pytest.approx(0.04), "B": 0.6},
+        {"A": pytest.approx(0.04)},
+    ]
 
 
 def test_a_score_of_exactly_the_threshold_is_not_above_it() -> None:
