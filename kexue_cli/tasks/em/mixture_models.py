@@ -96,7 +96,7 @@ class MixtureModel(ABC):
             compare(self.comparison, self.settings.criterion, session)
         if self.settings.bootstrap:
             self._test(outcomes, rows, session)
-        session.complain_of_rises()
+        session.complain_of_rises(getattr(self.settings, "reg_covar", 0.0))
 
     def rows(self, table: Table, session: Session) -> Rows:
         """The table as rows of this model, checked, columns learnt, given labels chosen."""

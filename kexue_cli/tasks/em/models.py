@@ -152,6 +152,8 @@ class Bernoulli(MixtureModel):
 class Multinomial(MixtureModel):
     """Mixture of word distributions."""
 
+    means_are_shares = True  # of a row's total, while rows are counts
+
     def values(self, table: Table) -> Any:
         """Counts: whole numbers, none negative, no empty row."""
         values = table.values

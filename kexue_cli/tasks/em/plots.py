@@ -176,7 +176,8 @@ def _data(model: Any, table: Table, session: Session, folder: Path) -> None:
     clusters = model.responsibilities(shown).argmax(axis=1)
     if rows.shape[1] == 1:
         return _histogram(model, rows[:, 0], table, folder)
-    centre, plane, names = _plane(rows, table.columns)
+    rows, columns = _comparable(model, rows, table.columns)
+    centre, plane, names = _plane(rows, columns)
     path = session.snapshots.get(getattr(model, "chosen_path", (0, 0)), [])
     snapshots = [s for s in path if "covariances" in s[1]]
     stages = _stages(snapshots)
@@ -197,6 +198,14 @@ def _data(model: Any, table: Table, session: Session, folder: Path) -> None:
     axes[0, 0].set_ylabel(names[1])
     figure.savefig(folder / "clusters.png", dpi=120)
     return None
+
+
+def _comparable(model: Any, rows: np.ndarray, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Rows in the units of the model's means: of counts, their shares of the row's total."""
+    if not getattr(model, "means_are_shares", False):
+        return rows, columns
+    shares = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-300)
+    return shares, [f"share of {name}" for name in columns]
 
 
 def _parameters(model: Any) -> dict[str, np.ndarray]:
@@ -249,7 +258,8 @@ def _histogram(model: Any, values: np.ndarray, table: Table, folder: Path) -> No
     axis.hist(values, bins="auto", density=True, color="#cccccc")
     parameters = _parameters(model)
     if "covariances" in parameters:
-        grid = np.linspace(values.min(), values.max(), 400)
+        beyond = 0.05 * (values.max() - values.min())
+        grid = np.linspace(values.min() - beyond, values.max() + beyond, 800)
         deviations = np.sqrt(parameters["covariances"][0].reshape(-1))
         total = np.zeros_like(grid)
         for k, (mean, deviation) in enumerate(zip(model.means()[:, 0], deviations, strict=True)):
@@ -258,7 +268,7 @@ def _histogram(model: Any, values: np.ndarray, table: Table, folder: Path) -> No
             density = weight * np.exp(-0.5 * z**2) / (deviation * np.sqrt(2 * np.pi))
             axis.plot(grid, density, color=COLOURS[k % len(COLOURS)], lw=1)
             total += density
-        axis.plot(grid, total, "k", lw=1.5)
+        axis.plot(grid, total, "k:", lw=1.5)  # dotted: components that do not overlap lie under it
     axis.set_xlabel(table.columns[0])
     axis.set_ylabel("density")
     figure.savefig(folder / "clusters.png", dpi=120)

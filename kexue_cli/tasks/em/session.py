@@ -157,13 +157,21 @@ class Session:
         self.ctx.log(step=self.step, split="train", **values)
         self.step += 1
 
-    def complain_of_rises(self) -> None:
+    def complain_of_rises(self, reg_covar: float) -> None:
         """Say how often an M-step made the joint divergence larger, which exact EM never does."""
-        if self._rises:
-            self.ctx.console.warn(
-                f"{self._rises} M-steps raised the joint divergence: model.reg_covar adds to "
-                "variances after the M-step; model.regularisation does not have this effect"
+        if not self._rises:
+            return
+        if reg_covar > 0:
+            reason = (
+                "model.reg_covar adds to variances after the M-step; model.regularisation does not "
+                "have this effect"
             )
+        else:
+            reason = (
+                "rounding does that where a component has hardly any variance left (restarts.csv "
+                "tells which collapsed)"
+            )
+        self.ctx.console.warn(f"{self._rises} M-steps raised the joint divergence: {reason}")
 
 
 def _all_reduce(ctx: Context) -> Callable[[np.ndarray], None]:
