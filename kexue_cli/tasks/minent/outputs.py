@@ -83,7 +83,13 @@ def write_new_words(ctx: Context, table: pd.DataFrame, known: set[str], source: 
 
 
 def explain_nothing(ctx: Context, tally: Tally) -> None:
-    """Say why there is no word of several characters, when there is none."""
+    """Say why there is no word of several characters, or none that means anything."""
+    if np.count_nonzero(tally.characters) == 1:
+        ctx.console.warn(
+            "the text is one character repeated: nothing in it shows where a word ends, the words "
+            "found mean nothing; see data.path"
+        )
+        return
     if any(len(word) > 1 for word in tally.words):
         return
     characters = sum(len(word) * count for word, count in tally.words.items())

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from kexue_cli.run import checkpoint
 from kexue_cli.tasks.minent import best, config
 from kexue_cli.tasks.minent.data import open_corpus
 from kexue_cli.tasks.minent.lattice import build_lattice
+from kexue_cli.tasks.minent.outputs import explain_nothing
+from kexue_cli.tasks.minent.segmentation import Tally
 from kexue_cli.tasks.minent.unigram_mdl import try_exponent
 
 WORDS = ["the", "cat", "dog", "sat", "mat", "on", "a", "ran", "big", "red"]
@@ -215,3 +218,16 @@ def test_two_part_length_of_members_is_that_of_the_exponents_trials(prose):
     trial = try_exponent(lattice, 1.5, 3)
     expected = trial.length.two_part_nats_per_character
     assert best.two_part_nats(lattice, trial.ends) == pytest.approx(expected)
+
+
+def test_one_repeated_character_is_said_to_give_nothing():
+    said: list[str] = []
+    ctx: Any = SimpleNamespace(console=SimpleNamespace(warn=said.append))
+    tally = Tally()
+    tally.words, tally.characters[ord("a")] = {"aaa": 3, "aa": 1}, 11
+    explain_nothing(ctx, tally)
+    assert len(said) == 1
+    assert "one character repeated" in said[0]
+    tally.characters[ord("b")] = 1
+    explain_nothing(ctx, tally)
+    assert len(said) == 1
