@@ -176,7 +176,11 @@ def user_images(data: Any) -> ImageSet:
     elif path.suffix in (".npz", ".mat"):
         arrays, levels = read_npz(path, data.height, data.width)
     else:
-        raise UserError(f"data.path={path}: expected a folder of pictures, an .npz or a .mat file")
+        found_there = "this file" if path.exists() else "nothing there"
+        raise UserError(
+            f"data.path={path}: expected a folder of pictures, an .npz or a .mat file, "
+            f"found {found_there}"
+        )
     found = {
         split: Images(pixels, labels, np.arange(len(pixels)))
         for split, (pixels, labels) in arrays.items()
