@@ -80,6 +80,12 @@ def test_a_bad_command_names_key_and_remedy_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bootstrap_of_several_covariances_is_refused_before_any_fit(kexue_run: Run) -> None:
+    done = kexue_run("task=em", "model.bootstrap=9", "model.covariance=[EEE,VVV]")
+    assert done.returncode == 2
+    assert "model.bootstrap: tests one model.covariance at a time, found EEE, VVV" in done.stderr
+
+
 @pytest.mark.parametrize("task", task_names())
 def test_every_model_and_data_set_of_a_task_composes(kexue_run: Run, task: str) -> None:
     for model in options_of_task("model", task):

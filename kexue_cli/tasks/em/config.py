@@ -205,7 +205,7 @@ def check(cfg: DictConfig) -> None:
     if model.tol < 0:
         raise ConfigError("model.tol", f"must not be negative, found {model.tol}")
     if model.name == "gmm":
-        covariance_names(model.covariance)
+        _check_covariances(model)
         _not_negative(model, ("regularisation", "reg_covar"))
     if model.name == "bernoulli_mixture":
         _not_negative(model, ("ones", "zeros"))
@@ -217,6 +217,15 @@ def check(cfg: DictConfig) -> None:
         )
     _check_choices(model)
     check_data(model.name, cfg.data.name)
+
+
+def _check_covariances(model: DictConfig) -> None:
+    names = covariance_names(model.covariance)
+    if model.bootstrap and len(names) > 1:
+        raise ConfigError(
+            "model.bootstrap",
+            f"tests one model.covariance at a time, found {', '.join(names)}: choose one",
+        )
 
 
 def _not_negative(model: DictConfig, keys: tuple[str, ...]) -> None:
