@@ -62,9 +62,9 @@ def per_iteration(
 def family_of(values: np.ndarray, model: str, components: int, prior: float = 1e-6) -> Any:
     """Our Gaussian family for these rows."""
     from kexue_cli.tasks.em.covariance import AXIS_PARALLEL
-    from kexue_cli.tasks.em.engine import Rows
     from kexue_cli.tasks.em.gaussian import GaussianMixture
     from kexue_cli.tasks.em.models import total_scatter
+    from kexue_cli.tasks.em.rows import Rows
 
     scatter = total_scatter(Rows(values, values.mean(axis=0)))
     variances = np.diag(scatter) / len(values)
@@ -75,9 +75,10 @@ def family_of(values: np.ndarray, model: str, components: int, prior: float = 1e
 def ours(values: np.ndarray, model: str, means: np.ndarray, threads: int) -> Callable[[int], float]:
     """A function from iterations to the log-likelihood per row, from these means (R, K, d)."""
     from kexue_cli.tasks.em.covariance import AXIS_PARALLEL
-    from kexue_cli.tasks.em.engine import Engine, Rows
+    from kexue_cli.tasks.em.engine import Engine
     from kexue_cli.tasks.em.fitting import expectation_of
     from kexue_cli.tasks.em.iterate import Iteration, iterate
+    from kexue_cli.tasks.em.rows import Rows
 
     rows = Rows(values, values.mean(axis=0))
     family = family_of(values, model, means.shape[1], prior=0.0)
@@ -184,8 +185,9 @@ def kmeans(threads: int) -> None:
 def _kmeans_pair(name: str, values: np.ndarray, components: int, threads: int) -> None:
     from sklearn.cluster import KMeans
 
-    from kexue_cli.tasks.em.engine import Engine, Rows
+    from kexue_cli.tasks.em.engine import Engine
     from kexue_cli.tasks.em.kmeans import lloyd
+    from kexue_cli.tasks.em.rows import Rows
 
     start = np.random.default_rng(1).permutation(values)[:components]
     shift = values.mean(axis=0, dtype=np.float64)
@@ -229,9 +231,10 @@ def _whole_fits(rows: int, columns: int, components: int, kind: str, threads: in
     """Processor time of n_init=10 over that of n_init=1 until an iteration gains less than 1e-4
     nats, on clusters that overlap; one is the mean of ten seeds.
     """
-    from kexue_cli.tasks.em.engine import Engine, Rows
+    from kexue_cli.tasks.em.engine import Engine
     from kexue_cli.tasks.em.fitting import Settings, fit_mixture
     from kexue_cli.tasks.em.mixture_models import RACE_ROWS
+    from kexue_cli.tasks.em.rows import Rows
 
     values = clusters(rows, columns, components, apart=1.0)
     family = family_of(values, MODELS[kind], components)

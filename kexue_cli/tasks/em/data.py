@@ -13,7 +13,7 @@ from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.tasks.common.images import ImageSet, load_images, unit_interval
 from kexue_cli.tasks.em.config_data import IMAGE_SETS
-from kexue_cli.tasks.em.engine import release_pages
+from kexue_cli.tasks.em.rows import release_pages
 from kexue_cli.tasks.em.table_files import read_table
 from kexue_cli.tasks.em.word_counts import read_counts, read_vocabulary
 

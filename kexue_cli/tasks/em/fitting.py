@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kexue_cli.tasks.em.engine import Engine, Mode, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.incremental import incremental
 from kexue_cli.tasks.em.iterate import Family, Fit, Iteration, Trace, iterate, take
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+from kexue_cli.tasks.em.rows import Mode, Rows
 from kexue_cli.tasks.em.stage import Stage
 from kexue_cli.tasks.em.starts import Start, start_parameters
 

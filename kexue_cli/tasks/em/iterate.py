@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from kexue_cli.tasks.em.engine import Mode
 from kexue_cli.tasks.em.natural import (
     MeanRow,
     Natural,
@@ -17,6 +16,7 @@ from kexue_cli.tasks.em.natural import (
     Statistics,
     joint_divergence,
 )
+from kexue_cli.tasks.em.rows import Mode
 from kexue_cli.tasks.em.stage import Stage, State
 
 

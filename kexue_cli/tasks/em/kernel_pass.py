@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from kexue_cli.tasks.em import kernel
-from kexue_cli.tasks.em.engine import Mode, Rows
 from kexue_cli.tasks.em.natural import Natural, Statistics
+from kexue_cli.tasks.em.rows import Mode, Rows
 
 KINDS = {
     None: kernel.NO_SECOND,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kexue_cli.tasks.em import kmeans_pass
-from kexue_cli.tasks.em.engine import Engine, Rows, release_pages
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.kmeans_pass import Change, Known
+from kexue_cli.tasks.em.rows import Rows, release_pages
 from kexue_cli.tasks.em.stage import Stage, State
 
 CACHED_VALUES = 64_000  # numbers in float64 that a second-level cache holds

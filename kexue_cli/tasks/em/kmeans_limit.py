@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.kmeans import lloyd, variance_of
 from kexue_cli.tasks.em.natural import Natural
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.stage import Stage
 
 

@@ -13,10 +13,10 @@ from kexue_cli.errors import UserError
 from kexue_cli.tasks.base import Metric
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table, check_values, column_moments
-from kexue_cli.tasks.em.engine import Rows
 from kexue_cli.tasks.em.kmeans import KMeansFit, inertia, lloyd, variance_of
 from kexue_cli.tasks.em.kmeans_limit import AnnealedFit, annealed
 from kexue_cli.tasks.em.kmeans_pass import obstacle
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.starts import centres_of, distinct_rows, start_means
 

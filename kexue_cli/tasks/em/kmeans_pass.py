@@ -19,7 +19,7 @@ import torch
 
 from kexue_cli.native import build
 from kexue_cli.native.build import INT, POINTER
-from kexue_cli.tasks.em.engine import Rows
+from kexue_cli.tasks.em.rows import Rows
 
 SOURCE = Path(__file__).parent / "native" / "kmeans.cpp"
 GROUP = 4  # centres of a register tile

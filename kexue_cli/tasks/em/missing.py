@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kexue_cli.tasks.em.engine import Mode, Rows
 from kexue_cli.tasks.em.gaussian import LOG_2PI
 from kexue_cli.tasks.em.natural import Natural, Statistics, log_sum_exp, zeros_like
+from kexue_cli.tasks.em.rows import Mode, Rows
 
 
 @dataclass

@@ -16,11 +16,11 @@ from kexue_cli.tasks.em import missing
 from kexue_cli.tasks.em.bootstrap import bootstrap_tests
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table, check_values
-from kexue_cli.tasks.em.engine import Rows
 from kexue_cli.tasks.em.fitting import Outcome, Settings, fit_mixture, measured
 from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.mixture_report import compare, say, summary, warn
 from kexue_cli.tasks.em.natural import log_joint, log_sum_exp
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.starts import distinct_rows, start_means
 

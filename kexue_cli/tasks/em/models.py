@@ -11,10 +11,10 @@ from kexue_cli.tasks.em.config import covariance_names
 from kexue_cli.tasks.em.covariance import ALIASES, AXIS_PARALLEL
 from kexue_cli.tasks.em.data import Table, column_moments
 from kexue_cli.tasks.em.discrete import BernoulliMixture, MultinomialMixture
-from kexue_cli.tasks.em.engine import Rows, release_pages
 from kexue_cli.tasks.em.fitting import Settings
 from kexue_cli.tasks.em.gaussian import GaussianMixture
 from kexue_cli.tasks.em.mixture_models import Candidate, MixtureModel
+from kexue_cli.tasks.em.rows import Rows, release_pages
 from kexue_cli.tasks.em.session import Session
 
 DEPENDENT = 1e-12  # smallest eigenvalue of the correlations below which columns are dependent

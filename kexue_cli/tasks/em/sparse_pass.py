@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kexue_cli.tasks.em.engine import Mode, Rows
 from kexue_cli.tasks.em.missing import posterior
 from kexue_cli.tasks.em.natural import Natural, Statistics
+from kexue_cli.tasks.em.rows import Mode, Rows
 
 
 def sparse_step(natural: Natural) -> Callable[[Rows, Mode, np.ndarray], Statistics]:

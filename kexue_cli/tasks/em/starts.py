@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.em.engine import Engine, Rows, release_pages
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
+from kexue_cli.tasks.em.rows import Rows, release_pages
 
 Start = Literal["k-means++", "k-means", "random", "points", "given"]
 SAMPLE_VALUES = 4_000_000  # numbers that starts look at, at most

@@ -13,7 +13,7 @@ import pandas as pd
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.paths import cache_dir
-from kexue_cli.tasks.em.engine import release_pages
+from kexue_cli.tasks.em.rows import release_pages
 
 COPY_ROWS = 50_000  # rows of a memory map that are copied in one go
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz", ".npy")

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from kexue_cli.tasks.em.engine import Mode, Rows
 from kexue_cli.tasks.em.natural import Natural, Statistics
+from kexue_cli.tasks.em.rows import Mode, Rows
 
 
 def torch_step(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from kexue_cli.tasks.em.covariance import AXIS_PARALLEL
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.fitting import expectation_of
 from kexue_cli.tasks.em.gaussian import GaussianMixture
 from kexue_cli.tasks.em.iterate import Fit, Iteration, iterate
 from kexue_cli.tasks.em.natural import Parameters, Statistics
+from kexue_cli.tasks.em.rows import Rows
 
 
 def iris() -> tuple[np.ndarray, np.ndarray]:

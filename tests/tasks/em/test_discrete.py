@@ -7,10 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 from kexue_cli.tasks.em.discrete import BernoulliMixture, MultinomialMixture
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.fitting import Settings, expectation_of, fit_mixture
 from kexue_cli.tasks.em.iterate import Iteration, Trace, iterate
 from kexue_cli.tasks.em.plsa import plsa, random_start
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.word_counts import read_counts
 
 

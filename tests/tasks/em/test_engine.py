@@ -8,9 +8,10 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from kexue_cli.tasks.em.covariance import MODELS
-from kexue_cli.tasks.em.engine import Engine, Mode, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.kernel import BLOCK, _exponential
 from kexue_cli.tasks.em.natural import Natural, Statistics, log_joint
+from kexue_cli.tasks.em.rows import Mode, Rows
 from kexue_cli.tasks.em.starts import start_parameters
 from tests.tasks.em.helpers import family_for, iris, run_em, soft, sums_of
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from kexue_cli.tasks.em.discrete import BernoulliMixture
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.fitting import Settings, fit_mixture
 from kexue_cli.tasks.em.kmeans import lloyd
 from kexue_cli.tasks.em.kmeans_limit import annealed
+from kexue_cli.tasks.em.rows import Rows
 from tests.tasks.em.fake_gpu import FakeGpu
 from tests.tasks.em.helpers import family_for, iris
 

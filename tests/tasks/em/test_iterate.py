@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from kexue_cli.tasks.em.covariance import MODELS
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.fitting import Outcome, Settings, expectation_of, fit_mixture, measured
 from kexue_cli.tasks.em.iterate import Iteration, Trace, iterate, take
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.starts import start_parameters
 from tests.tasks.em.helpers import family_for, iris, run_em, soft, sums_of
 

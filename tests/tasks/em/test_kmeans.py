@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from kexue_cli.tasks.em import kmeans_pass
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.kmeans import lloyd
 from kexue_cli.tasks.em.kmeans_limit import annealed
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.starts import plus_plus
 from tests.tasks.em.helpers import iris
 

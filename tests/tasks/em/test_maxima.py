@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.fitting import Outcome, Settings, fit_mixture
+from kexue_cli.tasks.em.rows import Rows
 from tests.tasks.em.helpers import family_for, iris
 
 SETS = {

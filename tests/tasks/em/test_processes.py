@@ -12,11 +12,12 @@ import pytest
 import scipy.sparse as sp
 
 from kexue_cli.tasks.em.discrete import BernoulliMixture, MultinomialMixture
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.fitting import Outcome, Settings, fit_mixture
 from kexue_cli.tasks.em.kmeans import lloyd
 from kexue_cli.tasks.em.kmeans_limit import annealed
 from kexue_cli.tasks.em.plsa import plsa, random_start
+from kexue_cli.tasks.em.rows import Rows
 from tests.tasks.em.helpers import family_for
 
 
@@ -49,7 +50,7 @@ def in_processes(work: Callable[[Engine], Any], ranks: int = 3) -> list[Any]:
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that every process has some."""
-    monkeypatch.setattr("kexue_cli.tasks.em.engine.SLICE_BYTES", 8 * 4 * 130)
+    monkeypatch.setattr("kexue_cli.tasks.em.rows.SLICE_BYTES", 8 * 4 * 130)
     monkeypatch.setattr("kexue_cli.tasks.em.engine.GAP_VALUES", 2000)
 
 

@@ -16,7 +16,8 @@ import torch
 
 from kexue_cli.errors import Interrupted, UserError
 from kexue_cli.tasks.em import session as session_module
-from kexue_cli.tasks.em.engine import Engine, Rows
+from kexue_cli.tasks.em.engine import Engine
+from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.session import Session
 from tests.tasks.em.conftest import Run
 
@@ -55,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "counts.ldac").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     # many slices even of few rows, so that a stop falls into the middle of a pass
-    monkeypatch.setattr("kexue_cli.tasks.em.engine.SLICE_BYTES", 20_000)
+    monkeypatch.setattr("kexue_cli.tasks.em.rows.SLICE_BYTES", 20_000)
     return tmp_path
 
 
