@@ -23,8 +23,8 @@ from kexue_cli.tasks.dgcnn.voting import Vote, Voted, vote, with_mentions
 Floats = NDArray[np.float32]
 NO_SPANS = np.zeros((0, 2), np.int64)
 BATCH_TOKENS = 16_384
-KEPT_CANDIDATES = 20
 BATCH_PAIRS = 2**23  # start-end pairs of a batch of `Reader`
+KEPT_CANDIDATES = 20
 BEST_SPANS = 30  # of a passage, that take part in the vote
 HALF_WIDTH_LETTER = 0.5  # of a letter or digit where the tokens are words (kexue.fm 5409)
 
