@@ -98,8 +98,13 @@ def _compile(compiler: str, source: Path, path: Path, flags: tuple[str, ...]) ->
             command = [compiler, *FLAGS, *flags, str(source), "-o", str(made)]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode:
-                last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-                raise NotAvailable(f"{compiler} failed: {last}")
+                raise NotAvailable(f"{compiler} failed: {_first_error(result.stderr)}")
             made.replace(path)
     except OSError as error:
         raise NotAvailable(f"{path} cannot be written ({error})") from error
+
+
+def _first_error(messages: str) -> str:
+    """The line of a compiler's messages that says what is wrong."""
+    lines = messages.strip().splitlines() or ["no message"]
+    return next((line for line in lines if "error" in line), lines[-1])

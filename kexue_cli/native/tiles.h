@@ -3,6 +3,14 @@
 // Tiles 0..3 are the sums of a 2 x 2 arrangement, 4 and 5 its left factors, 6 and 7 its right ones.
 #pragma once
 
+namespace {
+
+// known without tiles too: templates name them in branches that only formats with tiles take
+constexpr int kTileRows = 16;
+constexpr int kTileDepth = 32;  // bfloat16 numbers in a row of a left factor
+
+}  // namespace
+
 #ifdef __AMX_BF16__
 
 #include <immintrin.h>
@@ -13,9 +21,6 @@
 #include <cstdint>
 
 namespace {
-
-constexpr int kTileRows = 16;
-constexpr int kTileDepth = 32;  // bfloat16 numbers in a row of a left factor
 
 // Whether this process may use tiles: Linux grants their memory once, to all threads, when it is asked.
 inline bool tiles_allowed() {

@@ -77,12 +77,14 @@ class VaeTask(Task):
         if asked == "plain" or self.device.type != "cpu":
             return False
         missing = dense.obstacle()
-        if missing is not None and asked == "native":
-            raise ConfigError("task.engine", f"native cannot be had: {missing}")
-        if missing is None:
-            keep_freed_memory()
-            torch.set_flush_denormal(True)  # what torch computes between the kernels, as they do
-        return missing is None
+        if missing is not None:
+            if asked == "native":
+                raise ConfigError("task.engine", f"native cannot be had: {missing}")
+            self.ctx.console.say(f"dense layers are computed by plain torch: {missing}")
+            return False
+        keep_freed_memory()
+        torch.set_flush_denormal(True)  # what torch computes between the kernels, as they do
+        return True
 
     @property
     def _linear(self) -> bool:
