@@ -42,6 +42,7 @@ from kexue_cli.tasks.dgcnn.problems import Problems, Rules
 from kexue_cli.tasks.dgcnn.question_files import read_questions
 from kexue_cli.tasks.dgcnn.questions import load
 from kexue_cli.tasks.dgcnn.reader import Reader
+from kexue_cli.tasks.dgcnn.tags import N_TAGS
 from kexue_cli.tasks.dgcnn.training import reader_loss
 from kexue_cli.train.ema import WeightAverage
 from kexue_cli.train.optim import make_optimizers
@@ -147,7 +148,9 @@ def batch_of(question: Any, passage: Any) -> tuple[Batch, list[torch.Tensor]]:
     spans = torch.nonzero(torch.from_numpy(targets[..., 0]))
     spans = torch.cat([spans, spans[:, 1:]], dim=1)
     q, q_words, p, p_words = (torch.from_numpy(part) for part in given)
-    return Batch(q, q, p, p, torch.zeros(*p.shape, 8), spans), [q_words, p_words]
+    tags = [text % N_TAGS for text in (q, p)]
+    batch = Batch(q, q, tags[0], p, p, tags[1], torch.zeros(*p.shape, 8), spans)
+    return batch, [q_words, p_words]
 
 
 class GivenVectors(torch.nn.Module):

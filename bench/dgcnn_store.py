@@ -25,6 +25,7 @@ from kexue_cli.tasks.dgcnn.encoding import TextSettings, WordIndex, encode
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.problems import Rules
 from kexue_cli.tasks.dgcnn.sources import SourceOpener
+from kexue_cli.tasks.dgcnn.tags import Tagger
 from kexue_cli.tasks.dgcnn.words import WordCutter
 
 KINDS = 500  # different questions; the file repeats them under other ids
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=40_000)
     parser.add_argument("--passages", type=int, default=20)
     args = parser.parse_args()
-    settings = TextSettings(Normaliser(), WordCutter())
+    settings = TextSettings(Normaliser(), WordCutter(), Tagger())
     with tempfile.TemporaryDirectory() as folder:
         path, begun = Path(folder) / "questions.json", time.perf_counter()
         write_file(path, args.questions, args.passages)

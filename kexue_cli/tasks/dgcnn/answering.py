@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from kexue_cli.tasks.dgcnn.batches import collate
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Logits
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion
 from kexue_cli.tasks.dgcnn.examples import Example, Level, Tokens, passage_tokens, question_tokens
-from kexue_cli.tasks.dgcnn.extraction import spans
+from kexue_cli.tasks.dgcnn.extraction import spans, trimmed
 from kexue_cli.tasks.dgcnn.members import Member
 from kexue_cli.tasks.dgcnn.reader import SpanLogits
 from kexue_cli.tasks.dgcnn.records import Question
@@ -215,16 +215,24 @@ class Answerer:
         start, end = (side.cpu().numpy() for side in start_and_end(probabilities))
         found = []
         for i, (w, text) in enumerate(zip(part, texts, strict=True)):
-            tokens = w.tokens
-            candidates: dict[str, float] = {}
-            for score, place in zip(best[i].tolist(), at[i].tolist(), strict=True):
-                first, length = divmod(place, longest)
-                last = first + length
-                if score > self.rules.threshold and last < len(tokens):
-                    answer = text[tokens.first[first] : tokens.last[last] + 1]
-                    candidates[answer] = candidates.get(answer, 0.0) + score
-            size = len(tokens)
+            places = zip(at[i].tolist(), best[i].tolist(), strict=True)
+            scored = ((*divmod(place, longest), score) for place, score in places)
+            size = len(w.tokens)
+            candidates = self._candidates(scored, w.tokens, text)
             found.append(Found(candidates, start[i, :size], end[i, :size], w.at))
+        return found
+
+    def _candidates(
+        self, scored: Iterable[tuple[int, int, float]], tokens: Tokens, text: str
+    ) -> dict[str, float]:
+        """Answers of (first token, length - 1, score); what is nothing but punctuation is none."""
+        found: dict[str, float] = {}
+        for first, length, score in scored:
+            last = first + length
+            if score > self.rules.threshold and last < len(tokens):
+                answer = trimmed(text[tokens.first[first] : tokens.last[last] + 1])
+                if answer:
+                    found[answer] = found.get(answer, 0.0) + score
         return found
 
     def _joined(

@@ -27,15 +27,17 @@ class Batch:
     """Padded with 0.
 
     Attributes:
-        question, question_words, passage, passage_words: (batch, length) int64.
+        question, question_words, question_tags: (batch, length) int64, and of the passage.
         features: (batch, length of the passages, 8).
         spans: (k, 3) example, first and last token of every correct span.
     """
 
     question: Tensor
     question_words: Tensor
+    question_tags: Tensor
     passage: Tensor
     passage_words: Tensor
+    passage_tags: Tensor
     features: Tensor
     spans: Tensor
 
@@ -60,12 +62,12 @@ def collate(examples: Sequence[Example], device: torch.device) -> Batch:
     return Batch(*(column.to(device) for column in columns))
 
 
-def padded(texts: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
-    """Ids and words of texts, each (batch, longest)."""
-    found = np.zeros((2, len(texts), max(1, *(len(text) for text in texts))), np.int64)
+def padded(texts: Sequence[Tokens]) -> tuple[Tensor, ...]:
+    """Ids, words and tags of texts, each (batch, longest)."""
+    found = np.zeros((3, len(texts), max(1, *(len(text) for text in texts))), np.int64)
     for i, text in enumerate(texts):
-        found[0, i, : len(text)], found[1, i, : len(text)] = text.ids, text.words
-    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+        found[:, i, : len(text)] = text.ids, text.words, text.tags
+    return torch.from_numpy(found).unbind(0)
 
 
 @dataclass

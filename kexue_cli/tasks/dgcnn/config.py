@@ -119,6 +119,7 @@ class Reader(ModelConfig):
     n_heads: int = 2  # of the self-attention; 0 leaves it out
     bi_attention: bool = True
     match: bool = True  # matching features
+    tags: bool = True  # parts of speech
     max_answer_length: int = 64  # of the spans in the softmax
     dropout: float = 0.2
     gate_dropout: float = 0.1

@@ -23,6 +23,7 @@ class EncodedPassage:
         chars: (length,) uint32 ids of characters, 1 unknown.
         words: (length,) int32 id of the word that each character belongs to, 0 for an unknown one.
         begins: (length,) uint8, 1 where a word begins.
+        tags: (length,) uint8 part of speech, see `tags.Tagger`.
         features: (length, 8) uint8, 255 = 1.0: match, co-occurrence, Jaccard, edit distance of the
             word, then of the character.
         spans: (k, 2) int32 first and last character of every occurrence of the answer.
@@ -32,6 +33,7 @@ class EncodedPassage:
     chars: NDArray[np.uint32]
     words: NDArray[np.int32]
     begins: NDArray[np.uint8]
+    tags: NDArray[np.uint8]
     features: NDArray[np.uint8]
     spans: NDArray[np.int32]
     annotated: NDArray[np.bool_]
@@ -44,6 +46,7 @@ class EncodedQuestion:
     chars: NDArray[np.uint32]
     words: NDArray[np.int32]
     begins: NDArray[np.uint8]
+    tags: NDArray[np.uint8]
     passages: list[EncodedPassage]
 
 
@@ -71,13 +74,16 @@ class Lookup:
                     chars[part],
                     words[part],
                     raw.begins[part],
+                    raw.tags[part],
                     raw.features[part],
                     spans[:, :2],
                     spans[:, 2] > 0,
                 )
             )
         first = slice(0, bounds[1])
-        return EncodedQuestion(chars[first], words[first], raw.begins[first], passages)
+        return EncodedQuestion(
+            chars[first], words[first], raw.begins[first], raw.tags[first], passages
+        )
 
 
 def make_lookup(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kexue_cli.tasks.dgcnn.features import Floats, token_features
 from kexue_cli.tasks.dgcnn.normalise import Normaliser, occurrences
 from kexue_cli.tasks.dgcnn.records import Passage, Question
+from kexue_cli.tasks.dgcnn.tags import Tagger
 from kexue_cli.tasks.dgcnn.vocabulary import codes
 from kexue_cli.tasks.dgcnn.words import WordCutter, word_begins
 
@@ -23,6 +24,7 @@ class TextSettings:
 
     normalise: Normaliser
     cutter: WordCutter
+    tagger: Tagger
 
 
 class WordIndex(dict[str, int]):
@@ -42,6 +44,7 @@ class RawQuestion:
         codes: (characters,) uint32 code points as written.
         words: (characters,) int32 number of the word in its `WordIndex`, at every character of it.
         begins: (characters,) uint8, 1 where a word begins.
+        tags: (characters,) uint8 part of speech, see `Tagger`.
         features: (characters, 8) uint8, 255 = 1.0; of the question 0.
         spans: per row (k, 3) int32: first and last character, and 1 if annotated.
     """
@@ -50,6 +53,7 @@ class RawQuestion:
     codes: NDArray[np.uint32]
     words: NDArray[np.int32]
     begins: NDArray[np.uint8]
+    tags: NDArray[np.uint8]
     features: NDArray[np.uint8]
     spans: list[NDArray[np.int32]]
 
@@ -70,6 +74,7 @@ def encode(question: Question, settings: TextSettings, index: WordIndex) -> RawQ
         codes=codes("".join(rows)),
         words=np.concatenate([per_character(w, b) for w, b in zip(words, begins, strict=True)]),
         begins=np.concatenate(begins),
+        tags=np.concatenate([settings.tagger.tags(row) for row in levelled]),
         features=features_of(levelled, words, begins),
         spans=[np.zeros((0, 3), np.int32), *spans],
     )

@@ -28,6 +28,7 @@ class Tokens:
     Attributes:
         ids: (n,) of characters; of words 1 everywhere.
         words: (n,) id of the word, 0 unknown.
+        tags: (n,) part of speech, see `tags.Tagger`.
         features: (n, 8) float32 in [0, 1].
         first: (n,) first character of each token in the text.
         last: (n,) last character, inclusive.
@@ -35,6 +36,7 @@ class Tokens:
 
     ids: Ints
     words: Ints
+    tags: Ints
     features: NDArray[np.float32]
     first: Ints
     last: Ints
@@ -47,6 +49,7 @@ class Tokens:
         return Tokens(
             self.ids[begin:end],
             self.words[begin:end],
+            self.tags[begin:end],
             self.features[begin:end],
             self.first[begin:end],
             self.last[begin:end],
@@ -76,31 +79,29 @@ def join(a: Example, b: Example) -> Example:
 def question_tokens(question: EncodedQuestion, level: Level) -> Tokens:
     """Tokens of the question itself; its features are 0."""
     features = np.zeros((len(question.chars), 8), np.uint8)
-    return tokens_of(question.chars, question.words, question.begins, features, level)
+    return tokens_of(question, features, level)
 
 
 def passage_tokens(passage: EncodedPassage, level: Level) -> Tokens:
     """Tokens of a passage."""
-    return tokens_of(passage.chars, passage.words, passage.begins, passage.features, level)
+    return tokens_of(passage, passage.features, level)
 
 
 def tokens_of(
-    chars: NDArray[np.uint32],
-    words: NDArray[np.int32],
-    begins: NDArray[np.uint8],
-    features: NDArray[np.uint8],
-    level: Level,
+    text: EncodedQuestion | EncodedPassage, features: NDArray[np.uint8], level: Level
 ) -> Tokens:
     """From arrays per character; at the level of words, character features are averaged."""
+    chars, words, tags = (part.astype(np.int64) for part in (text.chars, text.words, text.tags))
     scaled: NDArray[np.float32] = (features / 255).astype(np.float32)
     position = np.arange(len(chars), dtype=np.int64)
     if level is Level.characters:
-        return Tokens(chars.astype(np.int64), words.astype(np.int64), scaled, position, position)
-    first = np.flatnonzero(begins)
+        return Tokens(chars, words, tags, scaled, position, position)
+    first = np.flatnonzero(text.begins)
     return Tokens(
         np.ones(len(first), np.int64),
-        words[first].astype(np.int64),
-        mean_over_words(scaled, begins),
+        words[first],
+        tags[first],
+        mean_over_words(scaled, text.begins),
         first,
         np.append(first[1:], len(chars))[: len(first)] - 1,
     )

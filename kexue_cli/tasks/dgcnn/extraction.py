@@ -7,6 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+# Punctuation and blanks that are no part of an answer they stand beside; % and # may be.
+EDGES = " \t\r\n\u3000,.;:?!'\"()[]{}<>-_~…·—～，。；：？！、“”‘’（）《》〈〉【】「」『』"
+
+
+def trimmed(answer: str) -> str:
+    """Without punctuation at its ends, so that 《红楼梦》 and 红楼梦 are voted for as one."""
+    return answer.strip(EDGES)
+
 
 def candidates(
     text: str,

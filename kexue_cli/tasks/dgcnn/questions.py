@@ -21,6 +21,7 @@ from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.problems import Problems, Rules
 from kexue_cli.tasks.dgcnn.sources import SourceOpener
 from kexue_cli.tasks.dgcnn.store import Store
+from kexue_cli.tasks.dgcnn.tags import Tagger
 from kexue_cli.tasks.dgcnn.vocabulary import Vocabulary
 from kexue_cli.tasks.dgcnn.words import WordCutter
 
@@ -118,10 +119,10 @@ def load(
 
 
 def text_settings(cfg: Any, added: Sequence[str]) -> TextSettings:
-    """Normalisation and word cutter of `cfg.data`."""
+    """Normalisation, word cutter and tagger of `cfg.data`."""
     engine = getattr(cfg.segmenter, "name", cfg.segmenter)
     normalise = Normaliser(cfg.unicode, cfg.lower, cfg.simplified)
-    return TextSettings(normalise, WordCutter(engine, added, cfg.split_latin))
+    return TextSettings(normalise, WordCutter(engine, added, cfg.split_latin), Tagger(engine))
 
 
 def make_opener(cfg: Any, text: TextSettings, cache_dir: Path, console: Any) -> SourceOpener:

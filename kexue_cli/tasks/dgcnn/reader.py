@@ -30,6 +30,7 @@ from kexue_cli.tasks.dgcnn.match_features import (
     match_features,
 )
 from kexue_cli.tasks.dgcnn.span_scores import span_logits
+from kexue_cli.tasks.dgcnn.tags import N_TAGS
 
 CARRY = -1.0  # bias of the gates at the beginning
 
@@ -103,6 +104,7 @@ class Reader(nn.Module):
         n_heads: of the self-attention; 0 leaves it out.
         bi_attention: False replaces it by the pooled question, as in the versions of 2018 and 2019.
         match: whether there are matching features.
+        tags: whether parts of speech have embeddings.
         max_answer_length: in characters.
         dropout: of embeddings and between the parts.
         gate_dropout: of the gates' logits.
@@ -125,6 +127,7 @@ class Reader(nn.Module):
         n_heads: int = 2,
         bi_attention: bool = True,
         match: bool = True,
+        tags: bool = True,
         max_answer_length: int = 64,
         dropout: float = 0.2,
         gate_dropout: float = 0.1,
@@ -138,6 +141,7 @@ class Reader(nn.Module):
         self.max_answer_length = max_answer_length
         self.register_buffer("rarity", rarity)
         self.embedding = MixedEmbedding(n_characters, c, word_width)
+        self.tags = nn.Embedding(N_TAGS, c) if tags else None
         self.passage_match = nn.Linear(N_PASSAGE_FEATURES, c) if match else None
         self.question_match = nn.Linear(N_QUESTION_FEATURES, c) if match else None
 
@@ -169,6 +173,9 @@ class Reader(nn.Module):
         q_mask, p_mask = question > 0, passage > 0
         q = self._embed(question, question_vectors)
         p = self._embed(passage, passage_vectors)
+        if self.tags is not None:
+            q = q + self.tags(batch.question_tags).to(q.dtype)
+            p = p + self.tags(batch.passage_tags).to(p.dtype)
         features: list[Tensor] = []
         if self.passage_match is not None and self.question_match is not None:
             p_match, q_match = match_features(
@@ -188,7 +195,7 @@ class Reader(nn.Module):
         return self._score(x, asked, p_mask)
 
     def _embed(self, characters: Tensor, vectors: Tensor) -> Tensor:
-        """Embeddings, some positions of them zero while training; matching features stay."""
+        """Embeddings, some positions of them zero while training; what is added to them stays."""
         x: Tensor = self.embedding(characters, vectors)
         if self.training and self.token_dropout:
             x = x * (torch.rand(x.shape[:2], device=x.device) >= self.token_dropout)[..., None]

@@ -33,14 +33,16 @@ from kexue_cli.tasks.dgcnn.encoding import (
 from kexue_cli.tasks.dgcnn.records import Passage, Question
 from kexue_cli.tasks.dgcnn.vocabulary import N_CODE_POINTS
 
-FORMAT = 1  # counted up when the layout or what is encoded changes
+FORMAT = 2  # counted up when the layout or what is encoded changes
 COLUMNS: dict[str, tuple[str, int]] = {
     "codes": ("<u4", 1),
     "words": ("<i4", 1),
     "begins": ("u1", 1),
+    "tags": ("u1", 1),
     "features": ("u1", N_FEATURES),
     "spans": ("<i4", 3),
 }
+PER_CHARACTER = ("codes", "words", "begins", "tags", "features")
 STARTS = ("row_characters", "row_spans", "question_rows", "records_start")
 CACHE_ADVICE = "Make room, or set KEXUE_CACHE_DIR to a folder on a larger disk."
 
@@ -98,7 +100,7 @@ class Store:
             name: np.concatenate(
                 [self._columns[name].rows(int(characters[a]), int(characters[b])) for a, b in runs]
             )
-            for name in ("codes", "words", "begins", "features")
+            for name in PER_CHARACTER
         }
         starts = self._starts["row_spans"]
         spans: list[NDArray[np.int32]] = []
@@ -210,7 +212,7 @@ class Writer:
     def add(self, question: Question, settings: TextSettings) -> None:
         """Append one question."""
         raw = encode(question, settings, self.index)
-        for name in ("codes", "words", "begins", "features"):
+        for name in PER_CHARACTER:
             self._files[name].write(getattr(raw, name).astype(COLUMNS[name][0]).tobytes())
         for length, spans in zip(raw.lengths, raw.spans, strict=True):
             self._files["spans"].write(spans.astype("<i4").tobytes())

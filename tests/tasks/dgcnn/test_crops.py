@@ -17,12 +17,13 @@ def made(n: int, spans: list[list[int]], level: Level = Level.characters) -> Exa
         np.arange(2, n + 2, dtype=np.uint32),
         words,
         begins,
+        np.arange(n, dtype=np.uint8),
         np.full((n, 8), 255, np.uint8),
         np.array(spans, np.int32).reshape(-1, 2),
         np.zeros(len(spans), np.bool_),
     )
     ids = np.arange(2, 6, dtype=np.uint32)
-    question = EncodedQuestion(ids, words[:4], begins[:4], [passage])
+    question = EncodedQuestion(ids, words[:4], begins[:4], np.zeros(4, np.uint8), [passage])
     return example(question, passage, level)
 
 

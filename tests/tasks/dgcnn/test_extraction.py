@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexue_cli.tasks.dgcnn.extraction import candidates
+from kexue_cli.tasks.dgcnn.extraction import candidates, trimmed
 from kexue_cli.tasks.dgcnn.voting import Vote, vote, with_mentions
 
 
@@ -84,3 +84,11 @@ def test_a_score_of_exactly_the_threshold_is_not_above_it() -> None:
     assert candidates("a", at, above) == {}
     assert candidates("a", above, at) == {}
     assert candidates("a", above, above) == {"a": pytest.approx(0.01)}
+
+
+@pytest.mark.parametrize(
+    ("found", "voted_for"),
+    [("《红楼梦》，", "红楼梦"), ("5%。", "5%"), ("U.S.A.", "U.S.A"), ("——", ""), ("C#", "C#")],
+)
+def test_punctuation_around_an_answer_is_not_voted_for(found: str, voted_for: str) -> None:
+    assert trimmed(found) == voted_for

@@ -19,6 +19,7 @@ from kexue_cli.tasks.dgcnn.span_scores import (
     span_probabilities,
     start_and_end,
 )
+from kexue_cli.tasks.dgcnn.tags import N_TAGS
 
 
 def batch_of(rows: list[tuple[list[int], list[int]]], spans: list[list[int]]) -> Batch:
@@ -28,7 +29,8 @@ def batch_of(rows: list[tuple[list[int], list[int]]], spans: list[list[int]]) ->
         for i in (0, 1)
     )
     features = torch.rand(*passage.shape, 8, generator=torch.Generator().manual_seed(0))
-    return Batch(question, question, passage, passage, features, torch.tensor(spans).reshape(-1, 3))
+    texts = [question, question, question % N_TAGS, passage, passage, passage % N_TAGS]
+    return Batch(*texts, features, torch.tensor(spans).reshape(-1, 3))
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,12 @@ from kexue_cli.tasks.dgcnn.features import token_features
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.records import Passage, Question
 from kexue_cli.tasks.dgcnn.store import Store, build
+from kexue_cli.tasks.dgcnn.tags import Tagger
 from kexue_cli.tasks.dgcnn.vocabulary import Vocabulary, codes
 from kexue_cli.tasks.dgcnn.words import WordCutter
 
 pytest.importorskip("rjieba")
-SETTINGS = TextSettings(Normaliser(), WordCutter("rjieba"))
+SETTINGS = TextSettings(Normaliser(), WordCutter("rjieba"), Tagger("rjieba"))
 QUESTIONS = [
     Question(
         "q0",

@@ -12,6 +12,7 @@ from kexue_cli.tasks.dgcnn.encoding import TextSettings
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.records import Passage, Question
 from kexue_cli.tasks.dgcnn.store import Store, build
+from kexue_cli.tasks.dgcnn.tags import Tagger
 from kexue_cli.tasks.dgcnn.word_vectors import Wanted, load, read, train
 from kexue_cli.tasks.dgcnn.words import WordCutter
 
@@ -104,7 +105,7 @@ def test_another_width_than_wanted_is_refused(tmp_path: Path) -> None:
 def store_of(folder: Path, n: int) -> Store:
     passages = [f"白云山在广州第{i % 7}区" for i in range(n)]
     questions = [Question(str(i), "在哪里", (Passage("0", t),)) for i, t in enumerate(passages)]
-    settings = TextSettings(Normaliser(), WordCutter("none"))
+    settings = TextSettings(Normaliser(), WordCutter("none"), Tagger("none"))
     build(folder, lambda: questions, settings, dict)
     return Store(folder)
 
