@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from kexue_cli.train.native_adam import NativeAdam
 
 
-class KerasAdam(torch.optim.Adam):
+class KerasAdam(NativeAdam):
     """p -= lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps).
 
     torch adds its epsilon to sqrt(v / (1 - b2^t)); the two agree if that one is

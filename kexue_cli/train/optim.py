@@ -13,6 +13,7 @@ from kexue_cli.config import OptimConfig, Schedule
 from kexue_cli.errors import ConfigError
 from kexue_cli.train.keras_adam import KerasAdam
 from kexue_cli.train.keras_radam import KerasRAdam
+from kexue_cli.train.native_adam import NativeAdam
 
 NAMES = (
     "adam",
@@ -48,11 +49,11 @@ def _make_one(parameters: Iterable[nn.Parameter], optim: OptimConfig) -> torch.o
     adam = _adam_arguments(optim)
     match optim.name:
         case "adam":
-            return torch.optim.Adam(parameters, **adam, fused=True)
+            return NativeAdam(parameters, **adam, fused=True)
         case "keras_adam":
             return KerasAdam(parameters, **adam, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, **adam, fused=True)
+            return NativeAdam(parameters, **adam, fused=True, decoupled_weight_decay=True)
         case "radam":
             return torch.optim.RAdam(parameters, **adam)
         case "keras_radam":
