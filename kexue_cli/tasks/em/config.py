@@ -49,7 +49,8 @@ class Mixture(ModelConfig):
     stop: str = "change"  # change | aitken: distance to the extrapolated limit
     algorithm: str = "em"  # em | hard (classification EM) | stochastic
     annealing: int = 0  # iterations at rising inverse temperature before plain EM
-    # drop the worse half of the restarts after 10, 20, 40 ... iterations; null: from 10,000 rows on
+    # drop the worst restarts after 10, 20, 40 ... iterations; null: from 10,000 rows on, or from
+    # 150,000 rows x columns x components
     race: bool | None = None
     batch_rows: int | None = None  # incremental EM: an M-step after every so many rows
     known_labels: float = 0.0  # share of the labelled rows whose label is given to the fit

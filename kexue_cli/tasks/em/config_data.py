@@ -28,10 +28,12 @@ class TableData(DataConfig):
     name: str = "table"
     task: str = "em"
     path: str = MISSING
-    columns: list[str] | None = None  # names, or numbers from 0; null: all but the ones below
+    columns: list[str] | None = None  # names or numbers from 0; null: all but the ones below
     weight: str | None = None  # column of row weights
     label: str | None = None  # column of known classes, for scores and model.known_labels
     id: str | None = None  # column of ids; null: row numbers from 0
+    separator: str | None = None  # semicolon, tab, bar, comma, space; null: comma, of .tsv tab
+    decimal: str = "."  # of .csv and .tsv; comma for 1,5
     divide_by: float = 1.0
     corrections: dict[str, float] = field(default_factory=dict)  # "column@row": value, row from 1
     test_path: str | None = None  # a second table, scored only

@@ -1,9 +1,10 @@
-"""Data sets of task em as one `Table`, checked; and what a mixture makes of them, `Rows`."""
+"""Data sets of task em as one `Table`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kexue_cli.extras import require
 from kexue_cli.tasks.common.images import ImageSet, load_images, unit_interval
 from kexue_cli.tasks.em.config_data import IMAGE_SETS
 from kexue_cli.tasks.em.rows import release_pages
-from kexue_cli.tasks.em.table_files import read_table
+from kexue_cli.tasks.em.table_files import chosen_columns, read_table
 from kexue_cli.tasks.em.word_counts import read_counts, read_vocabulary
 
 CHECK_ROWS = 50_000  # rows looked at in one go when values are checked
@@ -44,25 +45,52 @@ class Table:
     def __len__(self) -> int:
         return int(self.values.shape[0])
 
+    @property
+    def total_weight(self) -> float:
+        """Sum of the row weights."""
+        return float(len(self) if self.weights is None else self.weights.sum())
+
     def limited(self, rows: int | None) -> Table:
         """At most so many rows, spread evenly, so that sorted files keep all their classes."""
         if rows is None or rows >= len(self):
             return self
         keep = np.linspace(0, len(self) - 1, rows).round().astype(np.int64)
-        return Table(
-            self.name,
-            self.values[keep],
-            self.columns,
-            self.ids[keep],
-            None if self.weights is None else self.weights[keep],
-            None if self.labels is None else self.labels[keep],
-            self.classes,
-            self.shape,
+        return replace(
+            self,
+            values=self.values[keep],
+            ids=self.ids[keep],
+            weights=None if self.weights is None else self.weights[keep],
+            labels=None if self.labels is None else self.labels[keep],
         )
 
+    def with_columns(self, names: list[str]) -> Table:
+        """The columns that a fit has, in its order; by number where one of both has no names.
 
-def load(data: Any) -> dict[str, Table]:
+        Raises:
+            UserError: there are not those.
+        """
+        width = self.values.shape[1]
+        if not isinstance(self.values, np.ndarray) and width < len(names):
+            counts = self.values.copy()
+            counts.resize(len(self), len(names))
+            return replace(self, values=counts, columns=names)
+        by_number = all(name.isdigit() for name in names) or all(c.isdigit() for c in self.columns)
+        if names == self.columns or (width == len(names) and by_number):
+            return self
+        if not set(names) <= set(self.columns):
+            raise UserError(
+                f"{self.name} has {width} columns ({', '.join(self.columns[:10])}), the fit has "
+                f"{len(names)} ({', '.join(names[:10])}); give the same ones by data.columns=[…]"
+            )
+        keep = [self.columns.index(name) for name in names]
+        return replace(self, values=chosen_columns(self.values, keep), columns=names)
+
+
+def load(data: Any, fitted: bool = False) -> dict[str, Table]:
     """The splits of the configuration node `data`: always train, sometimes valid and test.
+
+    Args:
+        fitted: the rows are for an earlier fit; they need no label and no weight.
 
     Raises:
         UserError: naming the file, and row and column where a value is at fault.
@@ -76,13 +104,18 @@ def load(data: Any) -> dict[str, Table]:
             return {"train": coin_tosses(list(data.heads), data.tosses)}
     if "vocabulary" in data:
         return _splits(data, _count_table)
-    return _splits(data, _number_table)
+    return _splits(data, partial(_number_table, fitted=fitted))
 
 
 def _splits(data: Any, read: Any) -> dict[str, Table]:
     tables = {"train": read(data, Path(data.path))}
     if data.test_path is not None:
         tables["test"] = read(data, Path(data.test_path))
+        longest = max((table.columns for table in tables.values()), key=len)
+        if not isinstance(tables["test"].values, np.ndarray):  # words that one of them lacks
+            tables = {name: table.with_columns(longest) for name, table in tables.items()}
+        else:
+            tables["test"] = tables["test"].with_columns(tables["train"].columns)
     return tables
 
 
@@ -141,8 +174,8 @@ def _count_table(data: Any, path: Path) -> Table:
     return Table(path.name, counts, words, np.arange(counts.shape[0]))
 
 
-def _number_table(data: Any, path: Path) -> Table:
-    read = read_table(data, path)
+def _number_table(data: Any, path: Path, fitted: bool) -> Table:
+    read = read_table(data, path, fitted)
     values = read.values
     if data.divide_by != 1.0:
         values = np.asarray(values, dtype=np.float64) / data.divide_by
@@ -180,40 +213,6 @@ def coded_labels(labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
     return coded, [str(name) for name in classes]
 
 
-def check_values(table: Table, gaps_allowed: bool) -> int:
-    """Look at every value once; the number of gaps.
-
-    Raises:
-        UserError: an infinite value, a gap where none is allowed, or a row of nothing but gaps.
-    """
-    gaps = 0
-    for start, block in _blocks(table):
-        if block.dtype.kind not in "fc" or np.isfinite(block.sum(dtype=np.float64)):
-            continue
-        infinite = np.argwhere(np.isinf(block))
-        if len(infinite):
-            row, column = infinite[0]
-            raise UserError(
-                f"{table.name}: infinite value in row {start + row + 1}, column "
-                f"{table.columns[column]!r} ({len(infinite)} up to row {start + len(block)}); "
-                "remove or correct it"
-            )
-        missing = np.isnan(block)
-        gaps += int(missing.sum())
-        row, column = np.argwhere(missing)[0] if missing.any() else (0, 0)
-        if missing.any() and not gaps_allowed:
-            raise UserError(
-                f"{table.name}: missing value in row {start + row + 1}, column "
-                f"{table.columns[column]!r}; only model=gmm takes rows with gaps"
-            )
-        empty = np.flatnonzero(missing.all(axis=1))
-        if len(empty):
-            raise UserError(
-                f"{table.name}: row {start + empty[0] + 1} has no value at all; remove such rows"
-            )
-    return gaps
-
-
 def column_moments(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Weighted means and variances of the columns, (d,) each, gaps left out; in two passes."""
     count = np.zeros(len(table.columns))
@@ -228,7 +227,7 @@ def column_moments(table: Table) -> tuple[np.ndarray, np.ndarray]:
     return means, squares / np.maximum(count, 1e-300)
 
 
-def _blocks(table: Table) -> Iterator[tuple[int, np.ndarray]]:
+def blocks_of(table: Table) -> Iterator[tuple[int, np.ndarray]]:
     """(number of the first row, rows) of parts of the table; a memory map is never held whole."""
     for start in range(0, len(table), CHECK_ROWS):
         yield start, np.asarray(table.values[start : start + CHECK_ROWS])
@@ -236,7 +235,7 @@ def _blocks(table: Table) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _weighted_blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start, block in _blocks(table):
+    for start, block in blocks_of(table):
         known = table.weights
         weights = np.ones(len(block)) if known is None else known[start : start + len(block)]
         yield weights, block.astype(np.float64)

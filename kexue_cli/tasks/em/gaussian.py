@@ -36,6 +36,8 @@ class GaussianMixture:
             no component gets singular, and units of measurement do not matter.
         reduces: the rows are those `column_scatter` was summed over, all without gaps, so that
             pooled models may leave the term that all components share out of the E-step.
+        rows_per_weight: rows of some weight over their total weight, at least 1: with weights that
+            sum to 1, say, a component of a hundred rows counts far less than 1.
         reg_covar: added to all variances after the M-step, in squared units of the data, as in
             scikit-learn; breaks strict monotonicity, 0 by default.
     """
@@ -47,6 +49,7 @@ class GaussianMixture:
     prior: float = 1e-6
     reg_covar: float = 0.0
     reduces: bool = True
+    rows_per_weight: float = 1.0
 
     @property
     def columns(self) -> int:
@@ -204,7 +207,7 @@ class GaussianMixture:
             smallest = np.linalg.eigvalsh(found / np.multiply.outer(scale, scale)).min(axis=2)
         few = self.columns + 1.5 if self.model in ("VVV", "EVV", "VEV", "EEV", "VVE") else 1.5
         own = self.model[0] == "V" or self.model[1] == "V" or self.model[2] == "V"
-        return (smallest < COLLAPSED) | (own & (count < few))
+        return (smallest < COLLAPSED) | (own & (count * self.rows_per_weight < few))
 
     def sample(
         self, parameters: Parameters, n: int, generator: np.random.Generator

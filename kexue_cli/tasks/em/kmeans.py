@@ -254,5 +254,7 @@ def _refill(centres: np.ndarray, rows: Rows, state: _State, engine: Engine) -> N
 def _farthest(rows: Rows, centres: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
     """The `number` rows farthest from their centres: squared distance and row, (number, 1 + d)."""
     squares = _squared_distances(rows, centres, labels)
+    if rows.weights is not None:  # a row without weight would leave the cluster empty
+        squares[rows.weights <= 0] = 0.0
     chosen = np.argsort(-squares, kind="stable")[:number]
     return np.column_stack([squares[chosen], rows.centred()[chosen]])

@@ -11,14 +11,15 @@ import torch
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.base import Metric
+from kexue_cli.tasks.em.checks import check_distinct, check_values
 from kexue_cli.tasks.em.config import component_numbers
-from kexue_cli.tasks.em.data import Table, check_values, column_moments
+from kexue_cli.tasks.em.data import Table, column_moments
 from kexue_cli.tasks.em.kmeans import KMeansFit, inertia, lloyd, variance_of
 from kexue_cli.tasks.em.kmeans_limit import AnnealedFit, annealed
 from kexue_cli.tasks.em.kmeans_pass import obstacle
 from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.session import Session
-from kexue_cli.tasks.em.starts import centres_of, distinct_rows, start_means
+from kexue_cli.tasks.em.starts import centres_of, start_means
 
 PREDICT_ROWS = 20_000
 
@@ -38,15 +39,8 @@ class Kmeans:
 
     def fit(self, table: Table, session: Session) -> None:
         """Every restart to its end, the lowest inertia kept."""
-        if not isinstance(table.values, np.ndarray):
-            raise UserError(f"model=kmeans needs a table of numbers; {table.name} holds counts")
-        check_values(table, gaps_allowed=False)
-        found = distinct_rows(table.values, self.n_components)
-        if found < self.n_components:
-            raise UserError(
-                f"model.n_components={self.n_components}, but {table.name} has {found} distinct "
-                "rows; ask for fewer components"
-            )
+        self._check(table)
+        check_distinct(table, self.n_components)
         self.shift = column_moments(table)[0]
         rows = Rows(table.values, self.shift, table.weights)
         if session.engine.device == "cpu" and (why := obstacle()) is not None:
@@ -71,6 +65,11 @@ class Kmeans:
         else:
             self.centres = best.centres
         self._conclude(best, [result[0] for result in results], seed, session)
+
+    def _check(self, table: Table) -> None:
+        if not isinstance(table.values, np.ndarray):
+            raise UserError(f"model=kmeans needs a table of numbers; {table.name} holds counts")
+        check_values(table, gaps_allowed=False)
 
     def _start(self, rows: Rows, seed: int) -> dict[str, np.ndarray]:
         """Start centres (K, d), relative to the shift."""
@@ -135,6 +134,7 @@ class Kmeans:
 
     def responsibilities(self, table: Table) -> np.ndarray:
         """One for the nearest centre, zero for the others, (n, K)."""
+        self._check(table)
         result = np.zeros((len(table), self.n_components), dtype=np.float32)
         for start in range(0, len(table), PREDICT_ROWS):
             part = table.values[start : start + PREDICT_ROWS]

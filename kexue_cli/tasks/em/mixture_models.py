@@ -14,18 +14,26 @@ from kexue_cli.errors import UserError
 from kexue_cli.tasks.base import Metric
 from kexue_cli.tasks.em import missing
 from kexue_cli.tasks.em.bootstrap import bootstrap_tests
+from kexue_cli.tasks.em.checks import check_distinct, check_values
 from kexue_cli.tasks.em.config import component_numbers
-from kexue_cli.tasks.em.data import Table, check_values
+from kexue_cli.tasks.em.data import Table
 from kexue_cli.tasks.em.fitting import Outcome, Settings, fit_mixture, measured
 from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.mixture_report import compare, say, summary, warn
 from kexue_cli.tasks.em.natural import log_joint, log_sum_exp
 from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.session import Session
-from kexue_cli.tasks.em.starts import distinct_rows, start_means
+from kexue_cli.tasks.em.starts import start_means
 
 PREDICT_ROWS = 20_000  # rows whose responsibilities are held at once
-RACE_ROWS = 10_000  # from here on restarts race unless told otherwise
+# Restarts race, unless told otherwise, from so many rows on, or from so many numbers (rows times
+# columns times components): below, ten restarts as one batch cost less than six alone.
+RACE_ROWS, RACE_WORK = 10_000, 150_000
+
+
+def races(rows: Rows, components: int) -> bool:
+    """Whether restarts on these rows race by default."""
+    return len(rows) >= RACE_ROWS or rows.values.size * components >= RACE_WORK
 
 
 @dataclass
@@ -51,6 +59,7 @@ class MixtureModel(ABC):
         self.covariance = ""
         self.chosen_path = (0, 0)  # number of the fit in the session, and of the restart
         self.shift: np.ndarray
+        self.columns: list[str] = []
         self.comparison: list[dict[str, Any]] = []
         self.tests: list[dict[str, float]] = []
         self.hidden_labels: np.ndarray | None = None  # rows whose label the fit did not see
@@ -103,33 +112,22 @@ class MixtureModel(ABC):
         rows = Rows(self.values(table), np.zeros(len(table.columns)), table.weights)
         self.check(table, rows, session)
         self.learn_columns(table, rows)
-        self.shift = rows.shift
+        self.shift, self.columns = rows.shift, table.columns
         if self.settings.known_labels > 0:
             rows.labels = self._given_labels(table, session)
         return rows
 
     def check(self, table: Table, rows: Rows, session: Session) -> None:
         """Note gaps in `rows`; raise UserError for values or sizes that cannot be fitted."""
-        numbers = [candidate.components for candidate in self.candidates()]
-        dense = isinstance(rows.values, np.ndarray)
-        gaps = check_values(table, self.takes_gaps()) if dense else 0
+        gaps = check_values(table, self.takes_gaps())
         if gaps:
             rows.gaps = "hidden"
             share = gaps / (len(table) * len(table.columns))
             session.ctx.console.say(
                 f"{gaps} missing values ({share:.1%}): hidden like the component"
             )
-        found = self._distinct(rows, max(numbers)) if not gaps else len(rows)
-        if found < max(numbers):
-            raise UserError(
-                f"model.n_components={max(numbers)}, but {table.name} has {found} distinct rows; "
-                "ask for fewer components"
-            )
-
-    def _distinct(self, rows: Rows, enough: int) -> int:
-        if isinstance(rows.values, np.ndarray):
-            return distinct_rows(rows.values, enough)
-        return len(rows)
+        counted = replace(table, values=rows.values)  # bits: as they are cut
+        check_distinct(counted, max(candidate.components for candidate in self.candidates()))
 
     def fit_one(self, candidate: Candidate, rows: Rows, session: Session) -> Outcome:
         """Restarts of one candidate, the best of them."""
@@ -140,21 +138,25 @@ class MixtureModel(ABC):
             seeds = session.seeds(self.settings.n_init)
         engine = replace(session.engine, dtype=self.settings.dtype)
         family = self.family(candidate, rows)
-        settings = self.fit_settings(session, len(rows))
+        settings = self.fit_settings(session, rows, candidate.components)
         return fit_mixture(family, rows, engine, settings, seeds, session.watch, session.stage)
 
-    def fit_settings(self, session: Session, rows: int) -> Settings:
-        """Our configuration as a fit of so many rows wants it."""
+    def fit_settings(self, session: Session, rows: Rows, components: int) -> Settings:
+        """Our configuration as a fit of these rows wants it.
+
+        Weights that sum to less than the number of rows make the likelihood as much smaller, and
+        the change of it that counts as convergence.
+        """
         s = self.settings
         return Settings(
             s.start,
             s.n_init,
             session.capped(s.max_iter),
-            s.tol,
+            s.tol / rows.rows_per_weight,
             s.stop,
             s.algorithm,
             s.annealing,
-            rows >= RACE_ROWS if s.race is None else s.race,
+            races(rows, components) if s.race is None else s.race,
             s.batch_rows,
             start_means(s.start_means) if s.start == "given" else None,
             self.start_scale(),
@@ -188,7 +190,7 @@ class MixtureModel(ABC):
     ) -> None:
         name = f"K={candidate.components} {candidate.covariance}".strip()
         self.comparison.append(summary(candidate.components, candidate.covariance, outcome))
-        warn(name, outcome, self.settings, session.ctx.console)
+        warn(name, outcome, self.columns, self.settings, session.ctx.console)
         if alone:
             say(name, outcome, session.ctx.console)
 
@@ -200,7 +202,7 @@ class MixtureModel(ABC):
             again = self.family(Candidate(family.n_components, covariance), fresh)
             names = [f"resample {resample} restart {i}" for i in range(3)]
             seeds = [session.ctx.seeds.integer(name) for name in names]
-            settings = self.fit_settings(session, len(fresh))
+            settings = self.fit_settings(session, fresh, family.n_components)
             return fit_mixture(again, fresh, session.engine, settings, seeds)
 
         self.tests = bootstrap_tests(outcomes, fit_again, self.settings.bootstrap, session)
@@ -210,7 +212,7 @@ class MixtureModel(ABC):
     def evaluate(self, table: Table, session: Session, fitted_rows: bool) -> dict[str, float]:
         """Log-likelihood and criteria of a table under the chosen fit."""
         rows = Rows(self.values(table), self.shift, table.weights)
-        if self.takes_gaps() and check_values(table, True):
+        if check_values(table, self.takes_gaps(), empty_allowed=not fitted_rows):
             rows.gaps = "hidden"
         if fitted_rows and self.chosen.n > 0:
             outcome = self.chosen
@@ -225,6 +227,7 @@ class MixtureModel(ABC):
 
     def responsibilities(self, table: Table) -> np.ndarray:
         """p(component | row), (n, K)."""
+        check_values(table, self.takes_gaps(), empty_allowed=True)
         natural = self.chosen.family.natural(self.chosen.parameters, reduced=False)
         values = self.values(table)
         blocks = []

@@ -8,8 +8,10 @@ import numpy as np
 
 from kexue_cli.run.console import Console
 from kexue_cli.tasks.em.fitting import Outcome
+from kexue_cli.tasks.em.gaussian import GaussianMixture
 from kexue_cli.tasks.em.session import Session
 
+FLAT = 1e-6  # variance of a column within a component over its variance in all rows
 SHOWN = ("n_components", "covariance", "log_likelihood", "n_parameters", "bic", "icl")
 
 
@@ -40,19 +42,23 @@ def say(name: str, outcome: Outcome, console: Console) -> None:
     )
 
 
-def warn(name: str, outcome: Outcome, settings: Any, console: Console) -> None:
-    """Of a fit that stopped early, and of components that sit on (nearly) duplicated rows."""
+def warn(name: str, outcome: Outcome, columns: list[str], settings: Any, console: Console) -> None:
+    """Of a fit that stopped early, and of components that are spikes of density."""
     if not outcome.converged and settings.algorithm != "stochastic":
         console.warn(
             f"{name}: stopped after {outcome.iterations} iterations, the last changed the "
             f"log-likelihood by {outcome.last_change:.3g} nats; model.tol asks for "
             f"{settings.tol:g}. Raise model.max_iter"
         )
+    reasons: dict[str, list[int]] = {}
     for k in np.flatnonzero(outcome.collapsed):
+        reasons.setdefault(_why_collapsed(outcome, int(k), columns), []).append(int(k))
+    for reason, components in reasons.items():
+        rows = ", ".join(f"{outcome.count[k]:.1f}" for k in components)
+        names = ", ".join(map(str, components))
         console.warn(
-            f"{name}: component {k} has collapsed on {outcome.count[k]:.1f} rows (duplicated "
-            "or nearly so): a spike of density, not a cluster. Use fewer components, a simpler "
-            "model.covariance, or a larger model.regularisation"
+            f"{name}: {len(components)} of {outcome.family.n_components} components collapsed into "
+            f"spikes of density (number {names}; expected rows {rows}): {reason}"
         )
     spikes = sum(row["collapsed_components"] > 0 for row in outcome.restarts)
     if spikes and not outcome.collapsed.any():
@@ -60,6 +66,28 @@ def warn(name: str, outcome: Outcome, settings: Any, console: Console) -> None:
             f"{name}: {spikes} of {len(outcome.restarts)} restarts collapsed on a few duplicated "
             "or nearly equal rows and were set aside (restarts.csv)"
         )
+
+
+def _why_collapsed(outcome: Outcome, k: int, columns: list[str]) -> str:
+    """What is wrong with a collapsed component, and what to do."""
+    family = outcome.family
+    assert isinstance(family, GaussianMixture)
+    found = outcome.parameters["covariances"][0, k]
+    variances = found if found.ndim == 1 else np.diag(found)
+    flat = np.flatnonzero(variances < FLAT * family.variances)
+    if 0 < len(flat) < len(columns):
+        names = ", ".join(repr(columns[j]) for j in flat[:5])
+        return (
+            f"each on one value of {names}; a column of classes or codes belongs to data.label, or "
+            "is left out by data.columns=[…]"
+        )
+    advice = "use fewer components, a simpler model.covariance, or a larger model.regularisation"
+    if outcome.count[k] * family.rows_per_weight < family.columns + 1.5 and found.ndim == 2:
+        return (
+            f"too few rows: a covariance of its own over {len(columns)} columns needs "
+            f"{len(columns) + 2} or more; {advice}"
+        )
+    return f"rows there are duplicated or nearly so; {advice}"
 
 
 def compare(comparison: list[dict[str, Any]], criterion: str, session: Session) -> None:

@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.em.checks import (
+    check_columns_differ,
+    check_counts,
+    check_moments,
+    check_values,
+)
 from kexue_cli.tasks.em.config import covariance_names
 from kexue_cli.tasks.em.covariance import ALIASES, AXIS_PARALLEL
 from kexue_cli.tasks.em.data import Table, column_moments
@@ -16,8 +22,6 @@ from kexue_cli.tasks.em.gaussian import GaussianMixture
 from kexue_cli.tasks.em.mixture_models import Candidate, MixtureModel
 from kexue_cli.tasks.em.rows import Rows, release_pages
 from kexue_cli.tasks.em.session import Session
-
-DEPENDENT = 1e-12  # smallest eigenvalue of the correlations below which columns are dependent
 
 
 class Gmm(MixtureModel):
@@ -49,20 +53,12 @@ class Gmm(MixtureModel):
     def learn_columns(self, table: Table, rows: Rows) -> None:
         """Means, variances and total scatter of the columns, for all families of this table."""
         rows.shift, self.variances = column_moments(table)
-        constant = np.flatnonzero(self.variances <= 1e-24 * (1.0 + rows.shift**2))
-        if len(constant):
-            names = ", ".join(repr(table.columns[j]) for j in constant[:5])
-            raise UserError(
-                f"{table.name}: {len(constant)} columns are constant or empty ({names}): a Gaussian"
-                " has no density there. Leave them out by data.columns=[…]"
-            )
+        check_moments(table, rows.shift, self.variances)
         self.column_scatter = total_scatter(rows)
         self.has_gaps = bool(np.isnan(self.column_scatter).any())
         self.shift, self.known_values = rows.shift, rows.values
-        if not self.has_gaps and any(
-            candidate.covariance not in AXIS_PARALLEL for candidate in self.candidates()
-        ):
-            _refuse_dependent_columns(self.column_scatter, table)
+        if any(candidate.covariance not in AXIS_PARALLEL for candidate in self.candidates()):
+            check_columns_differ(table, self.column_scatter)
 
     def family(self, candidate: Candidate, rows: Rows) -> GaussianMixture:
         """The Gaussian family; fresh rows (a bootstrap's) bring their own scatter."""
@@ -81,7 +77,8 @@ class Gmm(MixtureModel):
             variances,
             self.settings.regularisation,
             self.settings.reg_covar,
-            reduces=not self.has_gaps,
+            not self.has_gaps,
+            rows.rows_per_weight,
         )
 
     def start_scale(self) -> np.ndarray:
@@ -102,27 +99,6 @@ def total_scatter(rows: Rows) -> np.ndarray:
     return total
 
 
-def _refuse_dependent_columns(scatter: np.ndarray, table: Table) -> None:
-    scale = np.sqrt(np.diag(scatter))
-    correlations = scatter / np.multiply.outer(scale, scale)
-    eigenvalues, axes = np.linalg.eigh(correlations)
-    if eigenvalues[0] > DEPENDENT:
-        return
-    involved = np.argsort(-np.abs(axes[:, 0]))[:5]
-    names = ", ".join(repr(table.columns[j]) for j in involved if abs(axes[j, 0]) > 0.05)
-    counted = len(table) if table.weights is None else int((table.weights > 0).sum())
-    if counted <= len(table.columns):
-        raise UserError(
-            f"{table.name}: {counted} rows do not determine a covariance over {len(table.columns)} "
-            "columns; give more rows, or use model.covariance=diag"
-        )
-    raise UserError(
-        f"{table.name}: columns {names} determine each other (a copy, or a sum of others), so a "
-        "covariance over them is singular. Leave one out by data.columns=[…], or use "
-        "model.covariance=diag"
-    )
-
-
 class Bernoulli(MixtureModel):
     """Mixture of independent bits."""
 
@@ -131,6 +107,7 @@ class Bernoulli(MixtureModel):
         values = table.values
         if not isinstance(values, np.ndarray):
             raise UserError(f"model=bernoulli_mixture needs a table; {table.name} holds counts")
+        check_values(table, gaps_allowed=False)
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):
             raise UserError(
@@ -156,19 +133,8 @@ class Multinomial(MixtureModel):
 
     def values(self, table: Table) -> Any:
         """Counts: whole numbers, none negative, no empty row."""
-        values = table.values
-        if isinstance(values, np.ndarray):
-            wrong = np.argwhere(~(values >= 0) | (values != np.round(values)))
-            if len(wrong):
-                row, column = wrong[0]
-                raise UserError(
-                    f"{table.name}: counts must be whole and not negative; row {row + 1}, column "
-                    f"{table.columns[column]!r} has {values[row, column]}"
-                )
-            empty = np.flatnonzero(values.sum(axis=1) == 0)
-            if len(empty):
-                raise UserError(f"{table.name}: row {empty[0] + 1} counts nothing; remove it")
-        return values
+        check_counts(table)
+        return table.values
 
     def family(self, candidate: Candidate, rows: Rows) -> MultinomialMixture:
         """Words with a Dirichlet pseudo-count."""
@@ -190,9 +156,9 @@ class Coins(Multinomial):
         coins = {f"head_probability_{k}": float(heads[k]) for k in range(len(heads))}
         return super().evaluate(table, session, fitted_rows) | coins
 
-    def fit_settings(self, session: Session, rows: int) -> Settings:
+    def fit_settings(self, session: Session, rows: Rows, components: int) -> Settings:
         """Start from the given biases."""
-        settings = super().fit_settings(session, rows)
+        settings = super().fit_settings(session, rows, components)
         heads = np.asarray(self.settings.biases, dtype=np.float64)
         settings.start_means = np.column_stack([heads, 1 - heads])
         return settings

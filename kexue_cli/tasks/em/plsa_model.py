@@ -11,6 +11,7 @@ import torch
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.tasks.base import Metric
+from kexue_cli.tasks.em.checks import check_counts, check_distinct
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table
 from kexue_cli.tasks.em.plsa import PlsaFit, plsa, random_start
@@ -31,10 +32,12 @@ class PlsaModel:
         self.topics: np.ndarray  # p(topic | document) of the fitted documents, (documents, K)
         self.vocabulary: list[str] = []
         self.fitted: dict[str, float] = {}
+        self.fitted_table: Table | None = None  # in this run
 
     def fit(self, table: Table, session: Session) -> None:
         """Every restart to its end, the highest likelihood kept."""
         counts = self._counts(table)
+        check_distinct(table, self.n_components)
         best: tuple[PlsaFit, int] | None = None
         for number, seed in enumerate(session.seeds(self.settings.n_init)):
             generator = np.random.default_rng(seed)
@@ -56,10 +59,10 @@ class PlsaModel:
         assert best is not None
         fit, seed = best
         self.words, self.topics = fit.words_of_topics, fit.topics_of_documents
-        self.vocabulary = table.columns
+        self.vocabulary, self.fitted_table = table.columns, table
         self.fitted = {
             "log_likelihood": fit.log_likelihood,
-            "log_likelihood_per_row": fit.log_likelihood / len(table),
+            "log_likelihood_per_row": fit.log_likelihood / table.total_weight,
             "perplexity": fit.perplexity,
             "iterations": fit.iterations,
             "n_components": self.n_components,
@@ -77,19 +80,16 @@ class PlsaModel:
         session.log({"log_likelihood": log_likelihood, "marginal_nll": -log_likelihood})
 
     def _counts(self, table: Table) -> Any:
+        """Counts times row weights: a document of weight 2 is two documents with equal topics."""
+        check_counts(table)
         sparse = require("scipy.sparse", extra="em")
         counts = sparse.csr_matrix(table.values, dtype=np.float64)
-        wrong = np.flatnonzero(~(counts.data >= 0) | (counts.data != np.round(counts.data)))
-        if len(wrong):
-            row = int(np.searchsorted(counts.indptr, wrong[0], side="right"))
-            raise UserError(
-                f"{table.name}: counts must be whole and not negative; row {row}, column "
-                f"{table.columns[counts.indices[wrong[0]]]!r} has {counts.data[wrong[0]]}"
-            )
-        empty = np.flatnonzero(np.diff(counts.indptr) == 0)
-        if len(empty):
-            raise UserError(f"{table.name}: row {empty[0] + 1} counts nothing; remove it")
-        return counts
+        if table.weights is None:
+            return counts
+        if table.weights.min() <= 0:
+            row = int(np.argmin(table.weights)) + 1
+            raise UserError(f"{table.name}: row {row} has weight 0, which leaves its topics open")
+        return sparse.csr_matrix(sparse.diags(table.weights) @ counts)
 
     def topic_rows(self) -> list[dict[str, Any]]:
         """Share and likeliest words of every topic, largest share first."""
@@ -124,7 +124,7 @@ class PlsaModel:
 
     def responsibilities(self, table: Table) -> np.ndarray:
         """p(topic | document), (documents, K)."""
-        if self.fitted and len(table) == len(self.topics):
+        if table is self.fitted_table:
             return self.topics
         return self._folded(table).topics_of_documents
 

@@ -40,6 +40,13 @@ class Rows:
         """Sum of the row weights: the n of a log-likelihood."""
         return float(len(self) if self.weights is None else self.weights.sum())
 
+    @property
+    def rows_per_weight(self) -> float:
+        """Rows of some weight over their total weight, at least 1 (see GaussianMixture)."""
+        if self.weights is None:
+            return 1.0
+        return max(1.0, float((self.weights > 0).sum()) / self.total_weight)
+
     def part(self, start: int, stop: int) -> Rows:
         """Rows start .. stop-1; reads nothing yet from a memory map, unless gaps are filled."""
         weights = None if self.weights is None else self.weights[start:stop]

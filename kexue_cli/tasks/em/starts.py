@@ -19,17 +19,23 @@ SAMPLE_VALUES = 4_000_000  # numbers that starts look at, at most
 FEW = 500  # rows of a memory map that are fetched before their pages are given back
 
 
-def sampled(rows: Rows, generator: np.random.Generator) -> np.ndarray:
-    """Centred rows (m, d), dense: all, or a random part with at most SAMPLE_VALUES numbers."""
+def sampled(rows: Rows, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """Centred rows (m, d), dense, and their weights (m,), all above 0, or None: all rows, or a
+    random part with at most SAMPLE_VALUES numbers.
+    """
     size = max(1000, SAMPLE_VALUES // rows.values.shape[1])
-    if len(rows) <= size:
-        part = rows.values[:]
-    else:
-        chosen = np.sort(generator.choice(len(rows), size=size, replace=False))
-        part = _rows_at(rows.values, chosen)
+    counted = None if rows.weights is None else np.flatnonzero(rows.weights > 0)
+    number = len(rows) if counted is None else len(counted)
+    chosen = counted
+    if number > size:
+        drawn = np.sort(generator.choice(number, size=size, replace=False))
+        chosen = drawn if counted is None else counted[drawn]
+    part = rows.values[:] if chosen is None else _rows_at(rows.values, chosen)
     dense = part if isinstance(part, np.ndarray) else part.toarray()
     centred = np.asarray(dense, dtype=np.float64) - rows.shift
-    return centred if rows.gaps == "none" else np.nan_to_num(centred, nan=0.0)
+    if rows.gaps != "none":
+        centred = np.nan_to_num(centred, nan=0.0)
+    return centred, None if rows.weights is None else rows.weights[chosen]
 
 
 def _rows_at(values: Any, chosen: np.ndarray) -> Any:
@@ -43,33 +49,42 @@ def _rows_at(values: Any, chosen: np.ndarray) -> Any:
     return np.concatenate(parts)
 
 
-def distinct_rows(values: np.ndarray, enough: int) -> int:
-    """Number of distinct rows, counted up to `enough`."""
-    head = np.unique(values[: 20 * enough], axis=0)
-    return len(head) if len(head) >= enough else len(np.unique(values, axis=0))
-
-
-def plus_plus(values: np.ndarray, components: int, generator: np.random.Generator) -> np.ndarray:
+def plus_plus(
+    values: np.ndarray,
+    components: int,
+    generator: np.random.Generator,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Centres (K, d) by greedy k-means++ (Arthur and Vassilvitskii 2007): rows of `values`.
 
     Each further centre is the best of 2 + log K candidates drawn with probability proportional to
-    the squared distance from the centres so far.
+    weight times squared distance from the centres so far.
     """
     trials = 2 + int(np.log(components))
     squares = np.einsum("nd,nd->n", values, values)
+    weight = np.ones(len(values)) if weights is None else weights
     centres = np.empty((components, values.shape[1]))
-    centres[0] = values[generator.integers(len(values))]
+    if weights is None:
+        centres[0] = values[generator.integers(len(values))]
+    else:
+        centres[0] = values[_drawn(weights, generator, 1)[0]]
     nearest = _squared_distances(values, squares, centres[:1])[:, 0]
     for k in range(1, components):
-        total = nearest.sum()
-        if total <= 0:
+        if (nearest * weight).sum() <= 0:
             raise UserError(f"{k} distinct rows, but {components} components: lower n_components")
-        drawn = np.searchsorted(np.cumsum(nearest), generator.random(trials) * total)
-        candidates = values[np.minimum(drawn, len(values) - 1)]
+        candidates = values[_drawn(nearest * weight, generator, trials)]
         closer = np.minimum(nearest[:, None], _squared_distances(values, squares, candidates))
-        best = int(np.argmin(closer.sum(axis=0)))
+        best = int(np.argmin((closer * weight[:, None]).sum(axis=0)))
         centres[k], nearest = candidates[best], closer[:, best]
     return centres
+
+
+def _drawn(masses: np.ndarray, generator: np.random.Generator, size: int) -> np.ndarray:
+    """Numbers drawn with probability proportional to `masses`."""
+    running = np.cumsum(masses)
+    drawn = np.searchsorted(running, generator.random(size) * running[-1], side="right")
+    # rounding may carry a draw past the last mass above 0
+    return np.minimum(drawn, np.flatnonzero(masses)[-1])
 
 
 def _squared_distances(values: np.ndarray, squares: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -92,16 +107,18 @@ def centres_of(
     found = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        values = sampled(rows, generator) / scale
+        values, weights = sampled(rows, generator)
+        values /= scale
         if start == "points":
-            if distinct_rows(values, components) < components:
-                raise UserError(f"fewer distinct rows than n_components={components}")
             distinct = np.unique(values, axis=0)
+            if len(distinct) < components:
+                raise UserError(f"fewer distinct rows than n_components={components}")
             centres = distinct[generator.choice(len(distinct), size=components, replace=False)]
         else:
-            centres = plus_plus(values, components, generator)
+            centres = plus_plus(values, components, generator, weights)
         if start == "k-means":
-            centres = lloyd(values, centres, max_iter=50).centres
+            weighted = Rows(values, np.zeros(values.shape[1]), weights)
+            centres = lloyd(weighted, centres, max_iter=50).centres
         found.append(centres * scale)
     return np.stack(found)
 
@@ -157,18 +174,25 @@ def start_parameters(
 
 
 def _mean_row(rows: Rows) -> np.ndarray:
-    """Unweighted mean of the centred rows, (d,)."""
-    mean = np.asarray(rows.values.mean(axis=0), dtype=np.float64).ravel() - rows.shift
-    return mean
+    """Mean of the centred rows, (d,)."""
+    if rows.weights is None:
+        mean = rows.values.mean(axis=0)
+    else:
+        mean = rows.values.T @ rows.weights / rows.total_weight
+    centred: np.ndarray = np.asarray(mean, dtype=np.float64).ravel() - rows.shift
+    return centred
 
 
 def _anchor(centres: np.ndarray, rows: Rows) -> None:
     """Put the centres of components with labelled rows on the means of those, in place."""
     assert rows.labels is not None
     for k in np.unique(rows.labels[rows.labels >= 0]):
-        chosen = rows.values[rows.labels == k]
-        mean = chosen.mean(axis=0) if rows.gaps == "none" else np.nanmean(chosen, axis=0)
-        centres[:, k] = np.asarray(mean, dtype=np.float64).ravel() - rows.shift
+        chosen = rows.labels == k
+        y = np.asarray(rows.values[chosen], dtype=np.float64) - rows.shift
+        weight = np.ones(len(y)) if rows.weights is None else rows.weights[chosen]
+        counted = weight @ ~np.isnan(y)
+        if counted.max() > 0:
+            centres[:, k] = weight @ np.nan_to_num(y, nan=0.0) / np.maximum(counted, 1e-300)
 
 
 def _random_partition(family: Family, rows: Rows, engine: Engine, seeds: list[int]) -> Statistics:

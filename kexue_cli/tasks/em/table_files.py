@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ import pandas as pd
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.paths import cache_dir
+from kexue_cli.tasks.em.csv_files import read_csv
 from kexue_cli.tasks.em.rows import release_pages
 
 COPY_ROWS = 50_000  # rows of a memory map that are copied in one go
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+").fullmatch
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
 
 
@@ -30,8 +33,11 @@ class ReadTable:
     labels: np.ndarray | None
 
 
-def read_table(data: Any, path: Path) -> ReadTable:
+def read_table(data: Any, path: Path, fitted: bool = False) -> ReadTable:
     """Read `path` as the configuration node `data` says (see config.TableData).
+
+    Args:
+        fitted: label and weight may be missing.
 
     Raises:
         UserError: no such file or format, a missing column, or text where numbers should be.
@@ -40,10 +46,10 @@ def read_table(data: Any, path: Path) -> ReadTable:
         raise UserError(f"data.path={path}: no such file; set data.path or KEXUE_DATA_DIR")
     match path.suffix:
         case ".csv" | ".tsv":
-            return _from_frame(_read_csv(path), data, path)
+            return _from_frame(read_csv(path, data), data, path, fitted)
         case ".parquet":
             require("pyarrow", extra="tables")
-            return _from_frame(_read(pd.read_parquet, path), data, path)
+            return _from_frame(_read(pd.read_parquet, path), data, path, fitted)
         case ".npy":
             return _from_array(_read(lambda p: np.load(p, mmap_mode="r"), path), data, path)
         case ".npz":
@@ -58,30 +64,34 @@ def _read(reader: Any, path: Path) -> Any:
         raise UserError(f"{path}: not a readable {path.suffix} file ({error})") from error
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    separator = "\t" if path.suffix == ".tsv" else ","
-    frame: pd.DataFrame = _read(lambda p: pd.read_csv(p, sep=separator), path)
-    return frame
-
-
-def _from_frame(frame: pd.DataFrame, data: Any, path: Path) -> ReadTable:
+def _from_frame(frame: pd.DataFrame, data: Any, path: Path, fitted: bool) -> ReadTable:
     frame.columns = [str(name) for name in frame.columns]
-    special = {key: data[key] for key in ("weight", "label", "id") if data[key] is not None}
+    special = {
+        key: _column(frame, data[key], path)
+        for key in ("weight", "label", "id")
+        if data[key] is not None and not (fitted and data[key] not in frame.columns)
+    }
     if data.columns is None:
         names = [name for name in frame.columns if name not in special.values()]
     else:
-        names = [str(name) for name in data.columns]
-    for name in [*names, *special.values()]:
-        if name not in frame.columns:
-            raise UserError(f"{path}: no column {name!r}; it has {', '.join(frame.columns)}")
+        names = [_column(frame, str(name), path) for name in data.columns]
     if len(frame) == 0 or not names:
         raise UserError(f"{path}: {len(frame)} rows and {len(names)} columns; nothing to fit")
     values = np.column_stack([_numbers(frame[name], path) for name in names])
     _correct(values, names, data.corrections, path)
-    weights = _numbers(frame[data.weight], path) if data.weight else None
-    labels = frame[data.label].to_numpy(dtype=object) if data.label else None
-    ids = frame[data.id].to_numpy() if data.id else np.arange(len(frame))
+    weights = _numbers(frame[special["weight"]], path) if "weight" in special else None
+    labels = frame[special["label"]].to_numpy(dtype=object) if "label" in special else None
+    ids = frame[special["id"]].to_numpy() if "id" in special else np.arange(len(frame))
     return ReadTable(values, names, ids, weights, labels)
+
+
+def _column(frame: pd.DataFrame, name: str, path: Path) -> str:
+    """A column by its name or, where none is called so, by its number from 0."""
+    if name in frame.columns:
+        return name
+    if name.isdigit() and int(name) < len(frame.columns):
+        return str(frame.columns[int(name)])
+    raise UserError(f"{path}: no column {name!r}; it has {', '.join(frame.columns)}")
 
 
 def _numbers(column: pd.Series, path: Path) -> np.ndarray:
@@ -89,10 +99,12 @@ def _numbers(column: pd.Series, path: Path) -> np.ndarray:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(np.isnan(numbers) & ~column.isna().to_numpy())
     if len(wrong):
+        found = str(column.iloc[wrong[0]])
+        comma = " (with a decimal comma, set data.decimal=comma)" if _DECIMAL_COMMA(found) else ""
         raise UserError(
-            f"{path}: column {column.name!r} should hold numbers, found "
-            f"{column.iloc[wrong[0]]!r} in row {wrong[0] + 1} ({len(wrong)} such rows); leave the "
-            "column out by data.columns=[…] or correct the rows"
+            f"{path}: column {column.name!r} should hold numbers, found {found!r} in row "
+            f"{wrong[0] + 1} ({len(wrong)} such rows){comma}; if it names classes, say "
+            f"data.label={column.name}; else leave it out by data.columns=[…] or correct the rows"
         )
     return numbers
 
@@ -110,15 +122,15 @@ def _correct(values: np.ndarray, names: list[str], corrections: Any, path: Path)
 
 def _from_npz(path: Path, data: Any) -> ReadTable:
     with _read(np.load, path) as archive:
-        candidates = [name for name in archive.files if archive[name].ndim == 2]
+        arrays = {name: _read(lambda _, name=name: archive[name], path) for name in archive.files}
+        candidates = [name for name, array in arrays.items() if array.ndim == 2]
         if len(candidates) != 1 and "x" not in candidates:
             raise UserError(
                 f"{path}: expected one two-dimensional array, or one named x; found {archive.files}"
             )
-        values = archive["x" if "x" in candidates else candidates[0]]
-        extra = {name: archive[name] for name in archive.files if archive[name].ndim == 1}
-    read = _from_array(values, data, path, extra)
-    return read
+    values = arrays["x" if "x" in candidates else candidates[0]]
+    extra = {name: array for name, array in arrays.items() if array.ndim == 1}
+    return _from_array(values, data, path, extra)
 
 
 def _from_array(
@@ -151,7 +163,7 @@ def _from_array(
         raise UserError(f"{path}: no column is left to fit; see data.columns, weight, label and id")
     ids, weights, labels = column(data.id), column(data.weight), column(data.label)
     return ReadTable(
-        _chosen(values, keep),
+        chosen_columns(values, keep),
         [str(j) for j in keep],
         np.arange(len(values)) if ids is None else ids,
         weights,
@@ -159,7 +171,7 @@ def _from_array(
     )
 
 
-def _chosen(values: np.ndarray, keep: list[int]) -> np.ndarray:
+def chosen_columns(values: np.ndarray, keep: list[int]) -> np.ndarray:
     """These columns: a view if they are evenly spaced, else a copy, of a memory map one on disk."""
     step = keep[1] - keep[0] if len(keep) > 1 else 1
     if step > 0 and keep == list(range(keep[0], keep[-1] + 1, step)):

@@ -36,7 +36,8 @@ class EmTask(Task):
     def prepare(self, ctx: Context) -> None:
         """Load every split; say their sizes."""
         limit = self.cfg.limit.rows
-        self.tables = {name: t.limited(limit) for name, t in data.load(self.cfg.data).items()}
+        loaded = data.load(self.cfg.data, fitted=self.cfg.mode.name != "train")
+        self.tables = {name: t.limited(limit) for name, t in loaded.items()}
         self.session = Session.of(ctx)
         for name, table in self.tables.items():
             weight = "" if table.weights is None else f", total weight {table.weights.sum():g}"
@@ -46,6 +47,10 @@ class EmTask(Task):
                 f"{weight}{classes}"
             )
             self._fingerprint(ctx, table)
+            if table.weights is None and self.cfg.data.get("weight") is not None:
+                ctx.console.warn(
+                    f"{table.name} has no column {self.cfg.data.weight!r}: every row weighs 1"
+                )
             unlabelled = 0 if table.labels is None else int((table.labels < 0).sum())
             if unlabelled:
                 ctx.console.warn(f"{table.name} {name}: {unlabelled} rows without a label")
@@ -100,12 +105,6 @@ class EmTask(Task):
                 f"{self.cfg.task.max_predictions}"
             )
             return None
-        width = len(self.model.means()[0])
-        if len(table.columns) != width:
-            raise UserError(
-                f"{table.name} has {len(table.columns)} columns, the fit has {width}; give the "
-                "same columns by data.columns=[…]"
-            )
         probabilities = self.model.responsibilities(table)
         columns = {f"probability_{k}": probabilities[:, k] for k in range(probabilities.shape[1])}
         return Predictions(table.ids, probabilities.argmax(axis=1), columns)
@@ -138,9 +137,9 @@ class EmTask(Task):
         ctx.console.say(f"{len(rows)} rows drawn: {ctx.directory.path / 'samples.csv'}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The model's."""
+        """The model's, and what its columns are called."""
         state: dict[str, Any] = self.model.state_dict()
-        return state
+        return state | {"columns": list(self.tables["train"].columns)}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """The model's."""
@@ -150,3 +149,6 @@ class EmTask(Task):
                 "resume=<its directory> first"
             )
         self.model.load_state_dict(state)
+        width = self.model.means().shape[1]
+        names = state.get("columns") or [str(j) for j in range(width)]  # older fits have none
+        self.tables = {name: t.with_columns(names) for name, t in self.tables.items()}

@@ -32,7 +32,8 @@ def read_counts(path: Path) -> Any:
     counts = sparse.csr_matrix(counts, dtype=np.float64)
     counts.sum_duplicates()
     counts.eliminate_zeros()
-    wrong = np.flatnonzero(~(counts.data >= 0) | (counts.data != np.round(counts.data)))
+    whole = np.isfinite(counts.data) & (counts.data == np.round(counts.data))
+    wrong = np.flatnonzero(~whole | (counts.data < 0))
     if len(wrong):
         document = int(np.searchsorted(counts.indptr, wrong[0], side="right")) - 1
         raise UserError(

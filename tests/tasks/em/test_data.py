@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.em import data, table_files
+from kexue_cli.tasks.em.checks import check_values
 from kexue_cli.tasks.em.config import component_numbers, covariance_names
 from kexue_cli.tasks.em.config_data import TableData
 from kexue_cli.tasks.em.word_counts import read_counts
@@ -119,13 +120,13 @@ def values_table(values: np.ndarray) -> data.Table:
 def test_infinite_missing_and_empty_rows_are_named() -> None:
     infinite = np.array([[1.0, 2.0], [1.0, np.inf]])
     with pytest.raises(UserError, match="infinite value in row 2, column 'c1'"):
-        data.check_values(values_table(infinite), True)
+        check_values(values_table(infinite), True)
     gap = np.array([[1.0, 2.0], [np.nan, 1.0]])
-    assert data.check_values(values_table(gap), True) == 1
+    assert check_values(values_table(gap), True) == 1
     with pytest.raises(UserError, match="missing value in row 2, column 'c0'"):
-        data.check_values(values_table(gap), False)
+        check_values(values_table(gap), False)
     with pytest.raises(UserError, match="row 1 has no value"):
-        data.check_values(values_table(np.full((1, 2), np.nan)), True)
+        check_values(values_table(np.full((1, 2), np.nan)), True)
 
 
 def test_word_counts_of_three_formats_agree(tmp_path: Path) -> None:
@@ -147,6 +148,7 @@ def test_word_counts_of_three_formats_agree(tmp_path: Path) -> None:
         ("1 0=3\n", "line 1: expected"),
         ("1 0:-3\n", "not negative; document 0"),
         ("1 0:1\n1 1:1.5\n", "document 1 .* 1.5 of word 1"),
+        ("1 0:1\n1 1:inf\n", "document 1 .* inf of word 1"),
     ],
 )
 def test_damaged_word_counts_are_named(tmp_path: Path, text: str, message: str) -> None:

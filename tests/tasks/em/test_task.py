@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +159,61 @@ def test_data_that_no_gaussian_mixture_fits_is_refused(
 @pytest.mark.parametrize("model", ["plsa", "multinomial_mixture"])
 @pytest.mark.parametrize(
     ("row", "message"),
-    [([1, -1], "row 3, column 'c1' has -1"), ([1, 0.5], "'c1' has 0.5"), ([0, 0], "row 3 counts")],
-    ids=["negative", "fractional", "empty"],
+    [
+        ([1, -1], "row 3, column 'c1' has -1"),
+        ([1, 0.5], "'c1' has 0.5"),
+        ([0, 0], "row 3 counts"),
+        ([1, np.inf], "infinite value in row 3"),
+        ([1, np.nan], "missing value in row 3, column 'c1'"),
+        ([1, 2], "2 distinct rows"),
+    ],
+    ids=["negative", "fractional", "empty", "infinite", "missing", "few distinct"],
 )
 def test_rows_that_are_no_word_counts_are_named(
     em: Run, tmp_path: Path, model: str, row: list[float], message: str
 ) -> None:
     path = rows_csv(tmp_path, np.array([[1, 2], [2, 1], row]))
     with pytest.raises(UserError, match=message):
+        em(f"model={model}", "data=table", f"data.path={path}", "model.n_components=3")
+
+
+@pytest.mark.parametrize("model", ["bernoulli_mixture", "kmeans"])
+@pytest.mark.parametrize(("value", "found"), [(np.nan, "missing"), (np.inf, "infinite")])
+def test_gaps_and_infinity_are_named_in_bits_and_by_k_means(
+    em: Run, tmp_path: Path, model: str, value: float, found: str
+) -> None:
+    path = rows_csv(tmp_path, np.array([[1, 0], [0, 1], [1, value]]))
+    with pytest.raises(UserError, match=f"{found} value in row 3, column 'c1'"):
         em(f"model={model}", "data=table", f"data.path={path}", "model.n_components=2")
+
+
+def test_a_copied_column_is_refused_where_rows_have_gaps(em: Run, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(30, 3))
+    values[:, 2] = 3 * values[:, 0] - 1
+    values[4, 0] = np.nan
+    path = rows_csv(tmp_path, values)
+    with pytest.raises(UserError, match="columns 'c0', 'c2' determine each other"):
+        em("data=table", f"data.path={path}", "model.n_components=2")
+    em("data=table", f"data.path={path}", "model.n_components=2", "model.covariance=diag")
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "message"),
+    [
+        (2, 40, r"3 of 3 components .*0, 1, 2; .* one value of 'code'; .* data\.label"),
+        (5, 9, "too few rows: a covariance of its own over 6 columns needs 8 or more"),
+    ],
+)
+def test_a_collapse_says_why(
+    em: Run, tmp_path: Path, columns: int, rows: int, message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    code = np.arange(rows) % 3
+    values = np.random.default_rng(0).normal(size=(rows, columns)) + 9 * code[:, None]
+    last = code.astype(float) if columns == 2 else values[:, 0] ** 2
+    path = rows_csv(tmp_path, values, code=last.tolist())
+    em("data=table", f"data.path={path}", "model.n_components=3", "task.plots=false")
+    assert re.search(message, " ".join(capsys.readouterr().out.split()))
 
 
 @pytest.mark.parametrize(
