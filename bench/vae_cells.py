@@ -27,6 +27,7 @@ from kexue_cli.native.memory import keep_freed_memory
 from kexue_cli.tasks.vae.builders import Images, iwae_mlp
 from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.objectives import vae_or_iwae
+from kexue_cli.train.native_adam import NativeAdam
 
 BATCH = 20
 DECODER = 50 * 200 + 200 * 200 + 200 * 784
@@ -43,7 +44,8 @@ def network(cells: int, native: bool = True) -> Vae:
 def stepper(cells: int, k: int, native: bool, bfloat16: bool) -> Callable[[], None]:
     """One training step of a model of that many cells, half VAE and half IWAE."""
     model = network(cells, native)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-4, fused=True)
+    adam = NativeAdam if native else torch.optim.Adam
+    optimizer = adam(model.parameters(), 1e-3, eps=1e-4, fused=True)
     x = (torch.rand(1, BATCH, 784) > 0.8).float()
     iwae = (torch.arange(cells) % 2 == 1).unsqueeze(1)
 

@@ -47,6 +47,7 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int, seconds:
     from kexue_cli.tasks.vae.builders import Images, iwae_mlp
     from kexue_cli.tasks.vae.evaluation import likelihood_numbers
     from kexue_cli.tasks.vae.objectives import iwae_bound
+    from kexue_cli.train.native_adam import NativeAdam
 
     torch.set_num_threads(threads)
     keep_freed_memory()  # as a run does
@@ -66,7 +67,7 @@ def ours(threads: int, k: int, precision: str, nll: bool, samples: int, seconds:
                 threads,
             )
         return found / BATCH
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-4, fused=True)
+    optimizer = NativeAdam(model.parameters(), 1e-3, eps=1e-4)
 
     def step() -> None:
         with autocast:

@@ -62,6 +62,15 @@ class NativeAdam(torch.optim.Adam):
             self._update(group, parameters)
         return None
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or set them to zero."""
+        if not set_to_none:
+            return super().zero_grad(set_to_none=False)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        return None
+
     def _update(self, group: dict[str, Any], parameters: Sequence[Tensor]) -> None:
         states = [self._state_of(p) for p in parameters]
         moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]

@@ -52,6 +52,9 @@ SIGNATURES: build.Signatures = {
     "dense_record_bytes": ((POINTER, INT), ctypes.c_int64),
     "dense_forward": ((POINTER, POINTER, POINTER, INT, POINTER, POINTER, POINTER), None),
     "dense_backward": ((POINTER,) * 8, None),
+    "autoencoder_bytes": ((POINTER,) * 2, ctypes.c_int64),
+    "autoencoder_forward": ((POINTER,) * 5, None),
+    "autoencoder_backward": ((POINTER,) * 6, None),
 }
 
 
@@ -201,7 +204,7 @@ class Plan:
         self._library.dense_forward(
             self.handle,
             ctypes.byref(call),
-            _pointers(parameters),
+            pointers(parameters),
             {"weights and input": 0, "weights": 1, "nothing": len(parameters)}[keep],
             packed.data_ptr(),
             None if records is None else records.data_ptr(),
@@ -227,7 +230,7 @@ class Plan:
             done.records.data_ptr(),
             result.data_ptr(),
             to_result.data_ptr(),
-            _pointers(gradients),
+            pointers(gradients),
             None if to_rows is None else to_rows.data_ptr(),
         )
         return gradients
@@ -264,5 +267,6 @@ class _Stack(torch.autograd.Function):
         return None, to_rows, None, None, *gradients
 
 
-def _pointers(tensors: Sequence[Tensor]) -> Any:
+def pointers(tensors: Sequence[Tensor]) -> Any:
+    """A C array of where the tensors' numbers are."""
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

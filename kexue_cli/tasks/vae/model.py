@@ -26,16 +26,22 @@ Latent = GaussianLatent | TwoLayerLatent | CategoricalLatent | SphereLatent
 
 @dataclass
 class Terms:
-    """Log p(x|z), log p(z), log q(z|x): (cells, batch, k) in nats; `draw` has z and the KL."""
+    """Log p(x|z), log p(z), log q(z|x): (cells, batch, k) in nats; `draw` has z and the KL.
+
+    `given_log_weights`: their sum, where it is there already.
+    """
 
     log_likelihood: Tensor
     log_prior: Tensor
     log_posterior: Tensor
     draw: Draw
+    given_log_weights: Tensor | None = None
 
     @property
     def log_weights(self) -> Tensor:
         """Log p(x,z)/q(z|x), (cells, batch, k); always float32 or float64."""
+        if self.given_log_weights is not None:
+            return self.given_log_weights
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
@@ -145,7 +151,9 @@ class Vae(nn.Module):
             found.log_var,
             lambda: gaussian_kl(found.mean, found.log_var),
         )
-        return Terms(found.log_likelihood, draw.log_prior, draw.log_posterior, draw)
+        return Terms(
+            found.log_likelihood, found.log_prior, found.log_posterior, draw, found.log_weights
+        )
 
     def use_native(self, wanted: bool = True) -> Vae:
         """Compute dense layers by the kernels of `dense`, where they can be had."""

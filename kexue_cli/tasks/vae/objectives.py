@@ -17,6 +17,8 @@ from kexue_cli.tasks.vae.model import Terms, Vae
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:
     """The log of (1/k) sum exp over the last dimension."""
+    if log_weights.shape[-1] == 1:
+        return log_weights.squeeze(-1)
     return torch.logsumexp(log_weights, -1) - math.log(log_weights.shape[-1])
 
 

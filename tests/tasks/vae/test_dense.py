@@ -196,6 +196,12 @@ BOUNDS: dict[str, Any] = {
     "elbo": objectives.beta_elbo,
     "sampled": lambda terms: objectives.beta_elbo(terms, "sampled", 0.5),
     "two_penalties": lambda terms: objectives.two_penalties(terms, 0.3),
+    "weights and parts": lambda terms: (
+        objectives.iwae_bound(terms)
+        + 0.3 * (terms.log_likelihood - 2 * terms.log_prior + terms.log_posterior).mean(-1)
+        + terms.draw.log_var.sum(-1)
+    ),
+    "of_q": lambda terms: (terms.draw.mean.cos() + terms.draw.log_var.sin()).sum(-1),
     "of_z": lambda terms: terms.draw.z.sin().sum((-1, -2)) + terms.log_prior.sum(-1),
 }
 
@@ -218,6 +224,44 @@ def test_the_fused_network_has_the_bounds_and_gradients_of_the_plain_one(
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             assert_near(one, other, 1e-4)
+
+
+def test_log_weights_are_the_sum_of_their_parts_to_the_last_bit() -> None:
+    terms = network(2).use_native()((torch.rand(1, 11, 35) > 0.6).float(), None, 3)
+    assert torch.equal(
+        terms.log_weights, terms.log_likelihood + terms.log_prior - terms.log_posterior
+    )
+
+
+def test_a_log_variance_out_of_range_is_cut_and_has_no_gradient() -> None:
+    model = network(1).use_native()
+    latent: Any = model.latent
+    bias = latent.log_var.bias
+    with torch.no_grad():
+        bias[0, 0, :2] = torch.tensor([500.0, -500.0])
+    terms = model((torch.rand(1, 11, 35) > 0.6).float(), None, 2)
+    assert terms.draw.log_var.amax() == 20
+    assert terms.draw.log_var.amin() == -30
+    terms.draw.log_var.sum().backward()
+    assert bias.grad is not None
+    assert bias.grad[0, 0].tolist() == [0, 0, 22, 22]  # 11 images, log_var = 2 log sigma
+
+
+def of_the_whole(cells: int) -> list[Tensor]:
+    model = network(cells).use_native()
+    generator = torch.Generator().manual_seed(1)
+    x = (torch.rand(1, 30, 35, generator=generator) > 0.6).float()
+    noise = torch.randn(cells, 30, 200, 4, generator=generator)
+    bound = objectives.iwae_bound(model(x, None, 200, noise))
+    return [bound, *torch.autograd.grad(bound.sum(), list(model.parameters()))]
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_the_number_of_threads_changes_no_bit_of_the_fused_network() -> None:
+    two = of_the_whole(3)
+    torch.set_num_threads(1)
+    for a, b in zip(two, of_the_whole(3), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_without_a_compiler_torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:

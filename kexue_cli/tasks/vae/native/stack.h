@@ -1,0 +1,138 @@
+// Stacks of dense layers, all cells and all rows, by several threads.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "pass.h"
+
+namespace {
+
+struct Shares {  // pieces of work, fixed by the rows alone, so that the number of threads changes no bit
+  int rows, most, count;
+  Shares(const Plan& plan, int rows) : rows(rows), most(4 * plan.block), count((rows + most - 1) / most) {}
+  int first(int share) const { return share * most; }
+  int size(int share) const { return std::min(most, rows - first(share)); }
+};
+
+struct Call {  // arrays of all cells; an input or images that all cells share are there once
+  int cells, rows, threads;
+  const float* input;
+  bool shared_input;
+  const float* x;
+  bool shared_x;
+  int images, k;
+};
+
+template <class T>
+void pack_cells(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed,
+                char* packed) {
+#pragma omp parallel for num_threads(call.threads) if (call.threads > 1 && call.cells > 1)
+  for (int cell = 0; cell < call.cells; ++cell) {
+    std::vector<const float*> own;
+    for (size_t l = 0; l < plan.layers.size(); ++l) {
+      const Layer& layer = plan.layers[l];
+      own.push_back(parameters[2 * l] + size_t(cell) * layer.in * layer.out);
+      own.push_back(parameters[2 * l + 1] + size_t(cell) * layer.out);
+    }
+    pack<T>(plan, own.data(), first_transposed, packed + cell * plan.packed_bytes);
+  }
+}
+
+template <class T>
+void forward(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed, char* packed,
+             char* records, float* result) {
+  pack_cells<T>(plan, call, parameters, first_transposed, packed);
+  const Shares shares(plan, call.rows);
+  const int inputs = plan.layers[0].in, pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
+  const size_t record = plan.record_bytes, cell_records = cell_record_bytes(plan, call.rows);
+#pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
+  for (int work = 0; work < call.cells * shares.count; ++work) {
+    const typename T::Scope scope;
+    const int cell = work / shares.count, begin = shares.first(work % shares.count);
+    const Pass<T> pass{plan, packed + cell * plan.packed_bytes};
+    const float* input = call.input + (call.shared_input ? 0 : size_t(cell) * call.rows * inputs);
+    const float* x = call.x ? call.x + (call.shared_x ? 0 : size_t(cell) * call.images * pixels) : nullptr;
+    char* own = records ? nullptr : scratch<char>(2, record);
+    for (int first = begin; first < begin + shares.size(work % shares.count); first += T::kBlock) {
+      char* place = records ? records + cell * cell_records + first / T::kBlock * record : own;
+      pass.forward(input + size_t(first) * inputs, std::min(T::kBlock, call.rows - first), pass.places(place, T::kBlock),
+                   records != nullptr, {x, first, call.k},
+                   result + (size_t(cell) * call.rows + first) * outputs);
+    }
+  }
+}
+
+template <class T>
+void backward_share(const Plan& plan, const Call& call, int cell, int begin, int end, const char* packed, char* records,
+                    const float* result, const float* to_result, float* const* gradients, float* to_input) {
+  const Pass<T> pass{plan, packed};
+  const Layer& last = plan.layers.back();
+  const int inputs = plan.layers[0].in;
+  const size_t record = plan.record_bytes;
+  for (int first = begin; first < end; first += T::kBlock) {
+    const int count = std::min(T::kBlock, call.rows - first);
+    const size_t row = size_t(cell) * call.rows + first;
+    const auto places = pass.places(records + first / T::kBlock * record, T::kBlock);
+    auto* factor = places.back();
+    if (plan.bernoulli) {
+      scale_rows<T>(factor, width_of<T>(last.out), count, to_result + row);
+    } else {
+      factor = scratch<typename T::Element>(1, size_t(T::kBlock) * plan.widest);
+      round_gradient<T>(to_result + row * last.out, result + row * last.out, plan.last_activation, last.out, count,
+                        factor);
+    }
+    pass.backward(count, places, factor, gradients, first == begin, to_input ? to_input + row * inputs : nullptr);
+  }
+}
+
+template <class T>
+void backward(const Plan& plan, const Call& call, const char* packed, char* records, const float* result,
+              const float* to_result, float* const* gradients, float* to_input) {
+  const Shares shares(plan, call.rows);
+  const size_t cell_records = cell_record_bytes(plan, call.rows), size = plan.gradient_floats;
+  thread_local std::vector<float> sums;  // of each share but the first, which sums in place
+  sums.resize(std::max(sums.size(), size * call.cells * (shares.count - 1)));
+  float* const own = sums.data();
+  const auto places = [&](int cell, int share) {
+    std::vector<float*> found;
+    float* at = own + size * (size_t(cell) * (shares.count - 1) + share - 1);
+    for (size_t l = 0; l < plan.layers.size(); ++l) {
+      const Layer& layer = plan.layers[l];
+      for (int part = 0; part < 2; ++part) {
+        const size_t floats = part ? layer.out : size_t(layer.in) * layer.out;
+        found.push_back(share ? at : gradients[2 * l + part] + cell * floats);
+        at += floats;
+      }
+    }
+    return found;
+  };
+#pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
+  for (int work = 0; work < call.cells * shares.count; ++work) {
+    const typename T::Scope scope;
+    const int cell = work / shares.count, share = work % shares.count, begin = shares.first(share);
+    backward_share<T>(plan, call, cell, begin, begin + shares.size(share), packed + cell * plan.packed_bytes,
+                      records + cell * cell_records, result, to_result, places(cell, share).data(), to_input);
+  }
+  for (int cell = 0; cell < call.cells; ++cell)
+    for (int share = 1; share < shares.count; ++share) {
+      const auto total = places(cell, 0), part = places(cell, share);
+      for (size_t i = 0; i < total.size(); ++i) {
+        const Layer& layer = plan.layers[i / 2];
+        add(total[i], part[i], i % 2 ? layer.out : size_t(layer.in) * layer.out);
+      }
+    }
+}
+
+template <class Work>
+void in_format(const Plan& plan, const Work& work) {
+#ifdef __AMX_BF16__
+  if (plan.format == kTiledHalf) return work(TiledHalf{});
+#endif
+#ifdef __AVX512BF16__
+  if (plan.format == kHalf) return work(Half{});
+#endif
+  work(Single{});
+}
+
+}  // namespace
