@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.fitting import Outcome
-from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.session import Session
 from kexue_cli.tasks.em.stage import Stage
 

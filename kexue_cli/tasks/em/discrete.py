@@ -8,6 +8,7 @@ import numpy as np
 
 from kexue_cli.tasks.em.natural import MeanRow, Natural, Parameters, Statistics
 
+NUDGE = 0.01  # of annealing, relative
 BLEND = 0.8  # share of a start's own row in its component; the rest is the mean of all rows
 
 
@@ -73,6 +74,11 @@ class BernoulliMixture:
         if self.zeros > 0:
             total += self.zeros * np.log1p(-means).sum(axis=(1, 2))
         return total
+
+    def nudged(self, parameters: Parameters, noise: np.ndarray) -> Parameters:
+        """Means moved by about one per cent."""
+        means = parameters["means"]
+        return parameters | {"means": means + NUDGE * noise * means * (1.0 - means)}
 
     def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray:
         """Discrete probabilities are at most 1: no spikes."""
@@ -146,6 +152,11 @@ class MultinomialMixture:
             return np.zeros(len(parameters["means"]))
         total: np.ndarray = self.pseudo_count * np.log(parameters["means"]).sum(axis=(1, 2))
         return total
+
+    def nudged(self, parameters: Parameters, noise: np.ndarray) -> Parameters:
+        """Means moved by about one per cent, then made to sum to 1."""
+        means = parameters["means"] * np.exp(NUDGE * noise)
+        return parameters | {"means": means / means.sum(axis=2, keepdims=True)}
 
     def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray:
         """Discrete probabilities are at most 1: no spikes."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kexue_cli.tasks.em.engine import Engine
+from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.incremental import incremental
-from kexue_cli.tasks.em.iterate import Family, Fit, Iteration, Trace, iterate, take
+from kexue_cli.tasks.em.iterate import Fit, Iteration, Trace, iterate, take
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 from kexue_cli.tasks.em.rows import Mode, Rows
 from kexue_cli.tasks.em.stage import Stage
@@ -122,7 +123,7 @@ def fit_mixture(
             settings.start, family, rows, engine, seeds, settings.start_means, settings.scale
         )
     )
-    fit = _iterated(family, rows, engine, settings, parameters, on_iteration, stages)
+    fit = _iterated(family, rows, engine, settings, seeds, parameters, on_iteration, stages)
     collapsed = family.collapsed(fit.parameters, fit.count)
     order = np.lexsort((-fit.objective, collapsed.any(axis=1), fit.raced_out))
     best = int(order[0])
@@ -150,12 +151,13 @@ def _iterated(
     rows: Rows,
     engine: Engine,
     settings: Settings,
+    seeds: list[int],
     parameters: Parameters,
     on_iteration: OnIteration,
     stages: Stages,
 ) -> Fit:
     """The iteration that `settings` ask for, always ended by plain float64 (or hard) steps."""
-    how = settings.iteration()
+    how = replace(settings.iteration(), seeds=tuple(seeds))
     step = expectation_of(rows, engine)
     if settings.algorithm == "stochastic":
         drawn = replace(how, mode="stochastic", max_iter=min(STOCHASTIC_ITERATIONS, how.max_iter))

@@ -16,6 +16,7 @@ from kexue_cli.tasks.em.covariance import (
 from kexue_cli.tasks.em.natural import MeanRow, Natural, Parameters, Statistics
 
 LOG_2PI = float(np.log(2 * np.pi))
+NUDGE = 0.01  # of annealing, in standard deviations of the columns
 COLLAPSED = 1e-7  # smallest eigenvalue of a covariance in units of the columns' variances
 
 
@@ -192,6 +193,11 @@ class GaussianMixture:
         if precisions.ndim == 4:
             precisions = np.einsum("rkii->rki", precisions)
         return -0.5 * self.prior * np.einsum("rkd,d->r", precisions, self.variances)
+
+    def nudged(self, parameters: Parameters, noise: np.ndarray) -> Parameters:
+        """Means moved by about a hundredth of the columns' standard deviations."""
+        means = parameters["means"] + NUDGE * np.sqrt(self.variances) * noise
+        return parameters | {"means": means}
 
     def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray:
         """Components that explain a few rows by a spike of density instead of a cluster; (R, K).

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kexue_cli.tasks.em.iterate import Family, Iteration
+from kexue_cli.tasks.em.family import Family
+from kexue_cli.tasks.em.iterate import Iteration
 from kexue_cli.tasks.em.natural import (
     Natural,
     Parameters,

@@ -6,12 +6,12 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
+from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.natural import (
-    MeanRow,
     Natural,
     Parameters,
     Statistics,
@@ -19,44 +19,6 @@ from kexue_cli.tasks.em.natural import (
 )
 from kexue_cli.tasks.em.rows import Mode
 from kexue_cli.tasks.em.stage import Stage, State
-
-
-class Family(Protocol):
-    """What the iteration needs to know of a mixture."""
-
-    n_components: int
-
-    @property
-    def n_parameters(self) -> int:
-        """Free parameters."""
-
-    @property
-    def columns(self) -> int:
-        """Number of columns, d."""
-
-    def second_shape(self) -> tuple[int, ...] | None:
-        """Shape after (R, K) of the second moments it needs; None: none."""
-
-    def maximise(self, sums: Statistics, previous: Parameters | None = None) -> Parameters:
-        """M-step."""
-
-    def from_centres(self, centres: np.ndarray, mean_row: MeanRow | None) -> Parameters | None:
-        """Start parameters from centres (R, K, d), if centres are enough to say."""
-
-    def natural(self, parameters: Parameters, reduced: bool = True) -> Natural:
-        """What the E-step needs."""
-
-    def log_prior(self, parameters: Parameters) -> np.ndarray:
-        """Log of the prior's terms that depend on parameters, (R,)."""
-
-    def collapsed(self, parameters: Parameters, count: np.ndarray) -> np.ndarray:
-        """Which components are spikes of density, (R, K)."""
-
-    def sample(
-        self, parameters: Parameters, n: int, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n rows of the first restart, and their components."""
-
 
 Expectation = Callable[[Natural, Mode, int], Statistics]  # (parameters, mode, iteration) -> sums
 
@@ -71,6 +33,7 @@ class Iteration:
             acceleration extrapolates (Boehning et al. 1994), which a slow climb does not fool.
         mode: soft (EM), hard (classification EM), stochastic (one draw per row).
         inverse_temperatures: of deterministic annealing, one per iteration; 1 afterwards.
+        seeds: one per restart, for the nudges of annealing; by default their numbers.
         race: after 10, 20, 40, 80 ... iterations drop restarts not among the best 71, 50, 35, 25
             ... per cent of all, converged ones included (twice the iterations, half the square);
             those with a collapsed component count as worst.
@@ -82,6 +45,7 @@ class Iteration:
     mode: Mode = "soft"
     inverse_temperatures: tuple[float, ...] = ()
     race: bool = False
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass
@@ -209,11 +173,23 @@ def _advance(
     next_natural = family.natural(following)
     for trace in _traces(fit, natural, next_natural, sums, beta, family, following):
         on_iteration(trace, fit.parameters)
+    if beta < 1:
+        seeds = [how.seeds[r] if how.seeds else int(r) for r in active]
+        following = family.nudged(following, _noise(following["means"].shape, seeds, iteration))
+        next_natural = family.natural(following)
     staying = np.flatnonzero(~leaving)
     fit.active = active[staying]
     _put(fit.parameters, fit.active, take(following, staying))
     fit.iterations[fit.active] += 1
     return next_natural.take(staying)
+
+
+def _noise(shape: tuple[int, ...], seeds: list[int], iteration: int) -> np.ndarray:
+    """Standard normal (R, K, d). At high temperature components merge, and EM as such never parts
+    what is equal: each restart is nudged in its own way.
+    """
+    generators = [np.random.default_rng((iteration, seed)) for seed in seeds]
+    return np.stack([generator.standard_normal(shape[1:]) for generator in generators])
 
 
 def _kept(fit: Fit, natural: Natural, iteration: int) -> State:

@@ -17,8 +17,8 @@ from kexue_cli.tasks.em.bootstrap import bootstrap_tests
 from kexue_cli.tasks.em.checks import check_distinct, check_values
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table
+from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.fitting import Outcome, Settings, fit_mixture, measured
-from kexue_cli.tasks.em.iterate import Family
 from kexue_cli.tasks.em.mixture_report import compare, say, summary, warn
 from kexue_cli.tasks.em.natural import log_joint, log_sum_exp
 from kexue_cli.tasks.em.rows import Rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.em.engine import Engine
-from kexue_cli.tasks.em.iterate import Family
+from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 from kexue_cli.tasks.em.rows import Rows, release_pages
 

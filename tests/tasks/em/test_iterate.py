@@ -138,6 +138,18 @@ def test_every_variant_ends_at_the_maximum(settings: Settings) -> None:
     assert outcome.converged
 
 
+@pytest.mark.parametrize(("model", "restarts"), [("VVV", 10), ("EII", 1)])
+def test_annealing_parts_components_that_merged_while_hot(model: str, restarts: int) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(150, 3)) + 5 * (np.arange(150) % 3)[:, None] * [1, -1, 0.5]
+    family, rows = family_for(values, model, 3, prior=1e-6)
+    fits = [
+        fit_mixture(family, rows, Engine(), Settings(annealing=annealing), list(range(number)))
+        for annealing, number in ((0, 10), (30, restarts))
+    ]
+    assert fits[1].log_likelihood == pytest.approx(fits[0].log_likelihood, abs=1e-4)
+
+
 def test_float32_arithmetic_ends_where_float64_does() -> None:
     single = fit_iris(Settings(), [1, 2, 3], engine=Engine(dtype="float32"))
     double = fit_iris(Settings(), [1, 2, 3])
