@@ -3,7 +3,10 @@
     python bench/em_speed.py                     all tables, one thread
     python bench/em_speed.py --threads 2
     python bench/em_speed.py --only full,kmeans  some of: full, tied, diag, spherical, kmeans,
-                                                 restarts, memory, growth (writes em_growth.png)
+                                                 restarts, batch, memory, growth (em_growth.png)
+    python bench/em_speed.py --only restarts --sizes 5000x16x8 --kinds full,diag --alone 5
+                                                 rows x columns x components; fits of one restart
+                                                 whose mean is the cost of one
 
 scikit-learn's time per iteration is the difference between two fits of different length, so that
 its start and last E-step do not count; so is ours. Both compute in float64 (K-Means in float32). On
@@ -28,6 +31,7 @@ import numpy as np
 
 ROWS, COLUMNS, COMPONENTS = 100_000, 32, 16
 MODELS = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+Size = tuple[int, int, int]  # rows, columns, components
 GOALS = {"full": 5.0, "tied": 8.0, "diag": 2.5, "spherical": 2.5, "kmeans": 1.3}
 
 
@@ -208,38 +212,49 @@ def _kmeans_pair(name: str, values: np.ndarray, components: int, threads: int) -
     )
 
 
-def restarts(threads: int) -> None:
-    """Ten restarts against one: whole fits as a user runs them, and iterations of a full batch."""
-    print("Ten restarts against one (goal below 6x)")
-    for rows, columns, components in ((ROWS, COLUMNS, COMPONENTS), (10_000, 4, 4), (150, 4, 3)):
-        whole = [_whole_fits(rows, columns, components, kind, threads) for kind in MODELS]
-        print(f"whole fits, {rows} x {columns}, K={components}: " + "; ".join(whole))
-    for rows, columns, components in ((ROWS, COLUMNS, COMPONENTS), (150, 4, 3)):
+def restarts(sizes: list[Size], kinds: list[str], alone: int, threads: int) -> None:
+    """Ten restarts against one: whole fits as a user runs them."""
+    print(f"Ten restarts against one (goal below 6x), whole fits, {threads} thread(s)")
+    for size in sizes:
+        for kind in kinds:
+            print(_whole_fits(size, kind, alone, threads), flush=True)
+
+
+def batch(sizes: list[Size], kinds: list[str], threads: int) -> None:
+    """An iteration of ten restarts as one batch, none dropped, against an iteration of one."""
+    print(f"An iteration of all ten against one, {threads} thread(s)")
+    for rows, columns, components in sizes:
         values = clusters(rows, columns, components)
         draw = np.random.default_rng(2)
         means = np.stack([values[draw.choice(rows, components, replace=False)] for _ in range(10)])
-        parts = []
-        for kind, model in MODELS.items():
-            one, ten = (ours(values, model, m, threads) for m in (means[:1], means))
-            long = 6 if rows > 10_000 else 60
-            ratio = per_iteration(ten, 1, long, threads) / per_iteration(one, 1, long, threads)
-            parts.append(f"{kind} {ratio:.1f}x")
-        print(f"an iteration of all ten, {rows} x {columns}, K={components}: " + ", ".join(parts))
+        for kind in kinds:
+            long = 5 if rows > 10_000 else 60
+            one, ten = (
+                per_iteration(ours(values, MODELS[kind], m, threads), 1, long, threads)
+                for m in (means[:1], means)
+            )
+            print(
+                f"{rows} x {columns}, K={components} {kind:9s} one {one:.5f} s, ten {ten:.5f} s, "
+                f"{ten / one:.1f}x",
+                flush=True,
+            )
 
 
-def _whole_fits(rows: int, columns: int, components: int, kind: str, threads: int) -> str:
+def _whole_fits(size: Size, kind: str, alone: int, threads: int) -> str:
     """Processor time of n_init=10 over that of n_init=1 until an iteration gains less than 1e-4
-    nats, on clusters that overlap; one is the mean of ten seeds.
+    nats, on clusters that overlap; one is the mean of the first `alone` seeds.
     """
     from kexue_cli.tasks.em.engine import Engine
     from kexue_cli.tasks.em.fitting import Settings, fit_mixture
-    from kexue_cli.tasks.em.mixture_models import RACE_ROWS
+    from kexue_cli.tasks.em.mixture_models import races
     from kexue_cli.tasks.em.rows import Rows
 
+    rows, columns, components = size
     values = clusters(rows, columns, components, apart=1.0)
     family = family_of(values, MODELS[kind], components)
     data = Rows(values, values.mean(axis=0))
-    settings = Settings(race=rows >= RACE_ROWS, scale=values.std(axis=0), tol=1e-4)
+    race = races(data, components)
+    settings = Settings(race=race, scale=values.std(axis=0), tol=1e-4)
 
     def timed(seeds: list[int]) -> tuple[float, float]:
         start = time.process_time()
@@ -247,11 +262,15 @@ def _whole_fits(rows: int, columns: int, components: int, kind: str, threads: in
         return time.process_time() - start, outcome.log_likelihood
 
     timed([0])
-    singles = [timed([seed]) for seed in range(10)]
+    singles = [timed([seed]) for seed in range(alone)]
     ten, reached = timed(list(range(10)))
     one = float(np.mean([seconds for seconds, _ in singles]))
     short = max(likelihood for _, likelihood in singles) - reached
-    return f"{kind} {ten / one:.1f}x, {short:.2g} nats below the best of ten alone"
+    return (
+        f"{rows} x {columns}, K={components} {kind:9s} one {one:.3f} s, ten {ten:.3f} s, "
+        f"{ten / one:.1f}x, {'raced' if race else 'all to their end'}, {short:.2g} nats below the "
+        f"best of {alone} alone"
+    )
 
 
 def memory() -> None:
@@ -351,10 +370,19 @@ def _drop_blas_settings() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], rest)
 
 
+def parsed_size(text: str) -> Size:
+    rows, columns, components = (int(number) for number in text.split("x"))
+    return rows, columns, components
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="full,tied,diag,spherical,kmeans,restarts,memory,growth")
+    everything = "full,tied,diag,spherical,kmeans,restarts,batch,memory,growth"
+    parser.add_argument("--only", default=everything)
+    parser.add_argument("--sizes", default="100000x32x16,10000x4x4,5000x16x8,150x4x3")
+    parser.add_argument("--kinds", default="full,tied,diag,spherical")
+    parser.add_argument("--alone", type=int, default=10)
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -371,8 +399,12 @@ def main() -> None:
             mixtures(kinds, arguments.threads)
         if "kmeans" in chosen:
             kmeans(arguments.threads)
+        sizes = [parsed_size(text) for text in arguments.sizes.split(",")]
+        kinds = arguments.kinds.split(",")
         if "restarts" in chosen:
-            restarts(arguments.threads)
+            restarts(sizes, kinds, arguments.alone, arguments.threads)
+        if "batch" in chosen:
+            batch(sizes, kinds, arguments.threads)
         if "memory" in chosen:
             memory()
         if "growth" in chosen:
