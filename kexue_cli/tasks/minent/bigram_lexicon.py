@@ -15,20 +15,21 @@ from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.segment import in_parallel, usable_workers
 from kexue_cli.tasks.minent.spelling import Spelling, learn_spelling
 from kexue_cli.tasks.minent.unigram_mdl import flat_places
-from kexue_cli.tasks.minent.word_trie import build_trie
-from kexue_cli.tasks.minent.word_viterbi import (
+from kexue_cli.tasks.minent.word_tables import (
     ALONE,
     BACK,
     BEST,
+    LANES,
     REACH,
     SpellingTables,
     WordTables,
-    best_cut,
     hash_table,
     pair_filter,
 )
+from kexue_cli.tasks.minent.word_trie import CODE_POINTS, Trie, build_trie
+from kexue_cli.tasks.minent.word_viterbi import best_cut
 
-CODE_POINTS = 0x110000
+ALL_PAIRS = 1 << 16  # of symbols, that may have a table to themselves: it stays in the cache
 SPELLING_FIELDS = ("keys", "counts", "character", "followed", "variety", "length")
 
 
@@ -51,7 +52,7 @@ class BigramLexicon:
     settings: Settings
 
     def __post_init__(self) -> None:
-        self._tables: tuple[NDArray[np.int32], WordTables, SpellingTables] | None = None
+        self._tables: tuple[Trie, WordTables, SpellingTables] | None = None
 
     def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of the most probable segmentation of every piece."""
@@ -137,13 +138,20 @@ class BigramLexicon:
         first, second = sp.keys // (sp.size + 1), sp.keys % (sp.size + 1)
         inside = (first < sp.size) & (second < sp.size)
         first, second = first[inside], second[inside]
+        values = np.log(sp.pair(first, second))
         variety = sp.variety + 1e-3
-        with np.errstate(divide="ignore"):  # length 0
-            length = np.log(sp.length * self.settings.length_weight) + self._log_new_word()
+        missed, character = np.log(variety / (sp.followed + variety)), np.log(sp.character)
+        every = np.empty((0, 0))
+        if len(missed) ** 2 <= ALL_PAIRS:
+            every = missed[:, None] + character
+            every[first, second] = values
+        longest = len(sp.length) - 1
+        length = np.full(-(-longest // LANES) * LANES, -np.inf)
+        weight = sp.length * self.settings.length_weight
+        length[:longest] = np.log(weight[1:]) + self._log_new_word()
         return SpellingTables(
-            symbol, np.log(sp.heads()), np.log(sp.tails()),
-            np.log(variety / (sp.followed + variety)), np.log(sp.character),
-            *hash_table(first << 32 | second, np.log(sp.pair(first, second))), length,
+            symbol, np.log(sp.heads()), np.log(sp.tails()), missed, character,
+            *hash_table(first << 32 | second, values), every, length, longest,
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.splitting import Chunk, concatenate
 from kexue_cli.tasks.minent.word_trie import (
-    FREE,
-    LONGER,
-    PARENT,
+    FIRST,
+    NONE,
     ROOT,
     WORD,
+    Trie,
     build_trie,
-    find_node,
+    follow,
     numba,
 )
 
@@ -51,14 +51,14 @@ def _viterbi(text: Any, starts: Any, trie: Any, scores: Any, unknown: float) -> 
                 last[i + 1] = 1
             node = np.int64(ROOT)
             for j in range(i, size):
-                node = find_node(trie, node, text[begin + j])
-                if trie[node, PARENT] == FREE:
+                node = follow(trie.nodes, node, trie.numbers[text[begin + j]])
+                if node == NONE:
                     break
-                w = trie[node, WORD]
+                w = trie.nodes[node, WORD]
                 if w >= 0 and best[i] + scores[w] > best[j + 1]:
                     best[j + 1] = best[i] + scores[w]
                     last[j + 1] = j + 1 - i
-                if not trie[node, LONGER]:
+                if trie.nodes[node, FIRST] == NONE:
                     break
         j = size
         while j > 0:
@@ -71,12 +71,12 @@ def _viterbi(text: Any, starts: Any, trie: Any, scores: Any, unknown: float) -> 
 class WordTrie:
     """Words with scores (log weights), ready to segment.
 
-    trie     (slots, 4) int32, see `build_trie`
+    trie     of the words
     scores   (words,) float64
     unknown  score of a character that is no word
     """
 
-    trie: NDArray[np.int32]
+    trie: Trie
     scores: NDArray[np.float64]
     unknown: float
     workers: int = 1

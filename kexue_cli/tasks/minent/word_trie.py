@@ -1,8 +1,8 @@
-"""Words as a hashed trie, compiled: what is needed of a node lies in one place of memory."""
+"""Words as a double-array trie, compiled: the next node is one sum and one look in memory away."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,24 @@ from kexue_cli.extras import require
 numba: Any = require("numba", extra="minent")
 
 HASH_FACTOR = np.int64(-7046029254386353131)  # 2^64 / golden ratio, odd
-CODE_BITS = 21  # of a Unicode code point
-PARENT, CODE, WORD, LONGER = range(4)  # fields of a node
-FREE, ROOT = -1, -2  # parents: of a free place, of a word's first character
+CODE_POINTS = 0x110000
+FIRST, PARENT, WORD = range(3)  # fields of a node; the fourth fills a row of 16 bytes
+NONE, FREE = -1, -2
+ROOT = 0
+CROWDED = 32  # places tried in vain after which a stretch of nodes counts as full
+
+
+class Trie(NamedTuple):
+    """The node after node p for character number n, if there is one, is p's FIRST + n.
+
+    nodes    (nodes, 4) int32: FIRST (NONE: no longer word), PARENT (FREE: no node here), number of
+             the WORD that ends here (NONE)
+    numbers  (0x110000,) int32 of each code point: 0 for the most frequent one; those in no word
+             share the largest
+    """
+
+    nodes: NDArray[np.int32]
+    numbers: NDArray[np.int32]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -28,53 +43,102 @@ def find_slot(keys: Any, key: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def find_node(trie: Any, parent: Any, code: Any) -> Any:
-    """Node of the character `code` after the node `parent`, or the free one where it belongs."""
-    slot = (np.int64(parent) << np.int64(CODE_BITS) | np.int64(code)) * HASH_FACTOR
-    slot = (slot ^ (slot >> np.int64(32))) & (trie.shape[0] - 1)
-    while trie[slot, PARENT] != FREE and (
-        trie[slot, PARENT] != parent or trie[slot, CODE] != np.int32(code)
-    ):
-        slot = (slot + 1) & (trie.shape[0] - 1)
-    return slot
+def follow(nodes: Any, node: Any, number: Any) -> Any:
+    """The node after `node` for a character number, or NONE."""
+    after = np.int64(nodes[node, FIRST]) + number
+    return after if nodes[after, PARENT] == node else np.int64(NONE)
 
 
 @numba.njit(cache=True, nogil=True)
-def _grow(letters: Any, starts: Any, trie: Any) -> int:
-    """Put words into an empty trie; returns the number of its nodes."""
+def _place(nodes: Any, start: Any, children: Any) -> Any:
+    """The smallest FIRST, its first child at `start` or later, that finds all places free."""
+    least = children[0]
+    for number in children:
+        least = min(least, number)
+    first, tried = max(start - least, 0), 0
+    while True:
+        free = True
+        for number in children:
+            if nodes[first + number, PARENT] != FREE:
+                free = False
+                break
+        if free:
+            return first, tried
+        first, tried = first + 1, tried + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _children(letters: Any, starts: Any, low: Any, high: Any, depth: Any, found: Any) -> Any:
+    """Character numbers after `depth` letters in words low … high, and where each begins."""
+    numbers, begins = found
     count = 0
-    for w in range(starts.size - 1):
-        node = np.int64(ROOT)
-        for i in range(starts[w], starts[w + 1]):
-            if node != ROOT:
-                trie[node, LONGER] = 1
-            before, node = node, find_node(trie, node, letters[i])
-            if trie[node, PARENT] == FREE:
-                trie[node, PARENT], trie[node, CODE] = before, letters[i]
+    for w in range(low, high):
+        if starts[w + 1] - starts[w] > depth:
+            number = letters[starts[w] + depth]
+            if count == 0 or numbers[count - 1] != number:
+                numbers[count], begins[count] = number, w
                 count += 1
-        trie[node, WORD] = w
     return count
 
 
-def _empty(nodes: int) -> NDArray[np.int32]:
-    trie = np.zeros((1 << int(np.ceil(np.log2(2 * nodes + 16))), 4), np.int32)
-    trie[:, PARENT] = FREE
-    trie[:, WORD] = -1
-    return trie
+@numba.njit(cache=True, nogil=True)
+def _with_room(nodes: Any, size: Any) -> Any:
+    if size <= nodes.shape[0]:
+        return nodes
+    larger = np.full((2 * size, 4), NONE, np.int32)
+    larger[:, PARENT] = FREE
+    larger[: nodes.shape[0]] = nodes
+    return larger
 
 
-def build_trie(words: list[str]) -> NDArray[np.int32]:
-    """The trie of distinct words, none empty: nodes (slots, 4) at their places in a hash table.
+@numba.njit(cache=True, nogil=True)
+def _build(letters: Any, starts: Any, words: Any, different: Any) -> Any:
+    """Nodes of sorted words, breadth first.
 
-    A node is its parent's place, its code point, the number of the word that ends here (-1: none)
-    and whether a longer word goes on.
+    letters (characters,) numbers below `different`; starts (words + 1,); words (words,) numbers
     """
-    letters = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), "<u4")
-    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    nodes = _with_room(np.full((1, 4), NONE, np.int32), 2 * different + 16)
+    queue = np.zeros((letters.size + 1, 4), np.int64)  # node, words from … to, depth
+    queue[0, 2] = words.size
+    found = np.empty(different, np.int64), np.empty(different + 1, np.int64)
+    done, waiting = 0, int(words.size > 0)
+    free, loose, top = 1, 1, 0  # the first free node; where whole families are worth a try
+    while done < waiting:
+        node, low, high, depth = queue[done]
+        done += 1
+        if starts[low + 1] - starts[low] == depth:
+            nodes[node, WORD] = words[low]
+        count = _children(letters, starts, low, high, depth, found)
+        if count == 0:
+            continue
+        nodes = _with_room(nodes, top + 2 * different + 16)
+        while nodes[free, PARENT] != FREE:
+            free += 1
+        loose = max(loose, free)
+        first, tried = _place(nodes, free if count == 1 else loose, found[0][:count])
+        if tried > CROWDED:
+            loose += tried // 2
+        nodes[node, FIRST] = first
+        found[1][count] = high
+        for k in range(count):
+            after = first + found[0][k]
+            nodes[after, PARENT] = node
+            top = max(top, after)
+            row = queue[waiting]
+            row[0], row[1], row[2], row[3] = after, found[1][k], found[1][k + 1], depth + 1
+            waiting += 1
+    return nodes[: top + different + 1].copy()
+
+
+def build_trie(words: list[str]) -> Trie:
+    """The trie of distinct words, none empty."""
+    order = sorted(range(len(words)), key=words.__getitem__)
+    text = "".join(words[i] for i in order)
+    letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    lengths = np.fromiter((len(words[i]) for i in order), np.int64, len(words))
     starts = np.concatenate(([0], np.cumsum(lengths)))
-    trie = _empty(len(letters))
-    nodes = int(_grow(letters, starts, trie))
-    if len(_empty(nodes)) < len(trie):  # shared beginnings: a smaller table stays in the cache
-        trie = _empty(nodes)
-        _grow(letters, starts, trie)
-    return trie
+    used, counts = np.unique(letters, return_counts=True)
+    numbers = np.full(CODE_POINTS, len(used), np.int32)
+    numbers[used[np.argsort(-counts, kind="stable")]] = np.arange(len(used), dtype=np.int32)
+    nodes = _build(numbers[letters], starts, np.array(order, np.int64), len(used))
+    return Trie(nodes, numbers)

@@ -20,15 +20,7 @@ from kexue_cli.tasks.minent.lexicon import (
 from kexue_cli.tasks.minent.segment import SAFE_TAIL, WordTrie, cut_chunk, cut_corpus, in_parallel
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
 from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
-from kexue_cli.tasks.minent.word_trie import (
-    FREE,
-    LONGER,
-    PARENT,
-    ROOT,
-    WORD,
-    build_trie,
-    find_node,
-)
+from kexue_cli.tasks.minent.word_trie import FIRST, NONE, ROOT, WORD, build_trie, follow
 
 WORDS = ["a", "b", "ab", "ba", "abb", "bab", "aab"]
 SCORES = np.array([-2.0, -2.5, -3.0, -3.6, -4.1, -4.0, -4.3])
@@ -73,21 +65,26 @@ def test_cut_is_the_best_of_all_segmentations(text):
 def test_every_word_is_found_in_the_trie_and_nothing_else():
     rng = np.random.default_rng(0)
     words = sorted({"".join(rng.choice(list("ab的"), rng.integers(1, 7))) for _ in range(300)})
-    trie = build_trie(words)
+    nodes, numbers = build_trie(words)
 
     def number(word):
-        node = ROOT
+        node = np.int64(ROOT)
         for code in code_points(word):
-            if node != ROOT and not trie[node, LONGER]:
+            if nodes[node, FIRST] == NONE:
                 return -1
-            node = find_node(trie, node, code)
-            if trie[node, PARENT] == FREE:
+            node = follow(nodes, node, numbers[code])
+            if node == NONE:
                 return -1
-        return trie[node, WORD]
+        return nodes[node, WORD]
 
     assert [number(word) for word in words] == list(range(len(words)))
     others = {"".join(rng.choice(list("ab的c"), rng.integers(1, 8))) for _ in range(300)}
     assert {number(word) for word in others - set(words)} == {-1}
+
+
+def test_a_lexicon_without_words_cuts_every_character():
+    trie = WordTrie.of([], np.empty(0), workers=1)
+    assert trie.cut(code_points("ab"), np.array([0, 2])).all()
 
 
 def test_parallel_blocks_change_nothing():
