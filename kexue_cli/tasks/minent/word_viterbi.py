@@ -155,12 +155,11 @@ def _forward(size: Any, nodes: Any, t: Any, sp: Any, room: Any) -> None:
             if w >= 0:
                 known[n], kept[n] = j + 1, fresh[j + 1]
                 n += 1
-                value, before, most = here + table[w, ALONE], favourite[i], table[w, BEST]
+                value, before = here + table[w, ALONE], favourite[i]
                 for k in live[:alive]:
-                    if scores[i, k] + most > value:
+                    if scores[i, k] + table[w, BEST] > value:
                         score = scores[i, k] + _pair(words[i, k], w, keys, values, present)
-                        if score > value:
-                            value, before = score, k
+                        value, before = (score, k) if score > value else (value, before)
                 if value + table[w, REACH] > free[j + 1]:
                     k = states[j + 1]
                     states[j + 1] = k + 1
