@@ -34,9 +34,9 @@ class Iteration:
         mode: soft (EM), hard (classification EM), stochastic (one draw per row).
         inverse_temperatures: of deterministic annealing, one per iteration; 1 afterwards.
         seeds: one per restart, for the nudges of annealing; by default their numbers.
-        race: after 10, 20, 40, 80 ... iterations drop restarts not among the best 71, 50, 35, 25
-            ... per cent of all, converged ones included (twice the iterations, half the square);
-            those with a collapsed component count as worst.
+        race: after 10, 20, 40, 80 ... iterations, annealing not counted, drop restarts not among
+            the best 71, 50, 35, 25 ... per cent of all, converged ones included (twice the
+            iterations, half the square); those with a collapsed component count as worst.
     """
 
     max_iter: int = 1000
@@ -231,6 +231,7 @@ def _settled(fit: Fit, family: Family, how: Iteration, iteration: int) -> np.nda
 def _outrun(fit: Fit, family: Family, how: Iteration, iteration: int) -> np.ndarray:
     """Which active restarts a race drops at iterations 10, 20, 40 ... (see Iteration.race)."""
     active = fit.active
+    iteration -= len(how.inverse_temperatures)  # while hot, likelihoods tell nothing apart
     rounds = iteration // 10
     at_round = iteration > 0 and iteration % 10 == 0 and rounds & (rounds - 1) == 0
     if not (how.race and at_round):

@@ -161,6 +161,13 @@ def test_a_race_drops_restarts_and_keeps_the_best() -> None:
     assert sum(row["raced_out"] for row in outcome.restarts) >= 5
 
 
+def test_a_race_waits_for_the_end_of_annealing() -> None:
+    raced = Settings(race=True, annealing=25, max_iter=30)
+    assert not any(row["raced_out"] for row in fit_iris(raced, list(range(6))).restarts)
+    raced.max_iter = 36
+    assert any(row["raced_out"] for row in fit_iris(raced, list(range(6))).restarts)
+
+
 def test_a_race_is_run_against_converged_restarts_too() -> None:
     family, rows = family_for(iris()[0], "VVV", 3, prior=1e-6)
     step, how = expectation_of(rows, Engine()), Iteration(1000, 1e-8, race=True)
