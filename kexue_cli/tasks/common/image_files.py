@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +18,18 @@ from kexue_cli.extras import require
 SPLIT_KEYS = {
     "train": (
         ("train", "train_labels"),
+        ("train_images", "train_labels"),
         ("x_train", "y_train"),
         ("images", "labels"),
         ("x", "y"),
         ("X", "y"),
     ),
-    "valid": (("valid", "valid_labels"), ("x_valid", "y_valid")),
-    "test": (("test", "test_labels"), ("x_test", "y_test")),
+    "valid": (
+        ("valid", "valid_labels"),
+        ("valid_images", "valid_labels"),
+        ("x_valid", "y_valid"),
+    ),
+    "test": (("test", "test_labels"), ("test_images", "test_labels"), ("x_test", "y_test")),
 }
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".gif", ".tif", ".tiff"}
 Arrays = dict[
@@ -89,15 +95,13 @@ def read_npz(path: Path, height: int | None, width: int | None) -> tuple[Arrays,
     if path.suffix == ".mat":
         stored: Mapping[str, np.ndarray] = _mat_images(path)
     else:
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {key: archive[key] for key in archive.files}
+        stored = _npz_arrays(path)
     arrays: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     for split, candidates in SPLIT_KEYS.items():
         for pixels_key, labels_key in candidates:
             if pixels_key in stored:
-                pixels = as_pictures(
-                    stored[pixels_key], height, width, f"{path}, array {pixels_key!r}"
-                )
+                source = f"{path}, array {pixels_key!r}"
+                pixels = as_pictures(_numbers(stored[pixels_key], source), height, width, source)
                 labels = stored.get(labels_key)
                 arrays[split] = (
                     pixels,
@@ -106,12 +110,31 @@ def read_npz(path: Path, height: int | None, width: int | None) -> tuple[Arrays,
                 break
     if "train" not in arrays:
         raise UserError(
-            f"{path}: expected an array named train, x_train, images or x; found {sorted(stored)}"
+            f"{path}: expected an array named train, train_images, x_train, images or x; found "
+            f"{sorted(stored)}"
         )
     sizes = {split: pixels.shape[1:] for split, (pixels, _) in arrays.items()}
     if len(set(sizes.values())) > 1:
         raise UserError(f"{path}: images of different size: {sizes}")
     return quantised(arrays, str(path))
+
+
+def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz; one that would run code to be read is refused."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path}: not a readable .npz of number arrays ({error}). Write it by "
+            "numpy.savez(path, train=images, train_labels=class_numbers)"
+        ) from error
+
+
+def _numbers(array: np.ndarray, source: str) -> np.ndarray:
+    if array.size and (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        return array
+    raise UserError(f"{source}: expected pixels, found {array.dtype} of shape {array.shape}")
 
 
 def _mat_images(path: Path) -> dict[str, np.ndarray]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import struct
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +160,50 @@ def test_pixels_out_of_range_are_refused(tmp_path: Path, bad: float) -> None:
     np.savez(tmp_path / "own.npz", x=array)
     with pytest.raises(UserError, match=r"own\.npz.*(expected pixels|NaN)"):
         read_npz(tmp_path / "own.npz", None, None)
+
+
+def npz_of(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy_of(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 broken", "not a readable .npz"),
+        (npz_of(train=pictures(30))[:200], "not a readable .npz"),
+        (b"", "not a readable .npz"),
+        (npy_of(pictures(3)), "not a readable .npz"),
+        (npz_of(train=np.array([{}, None], dtype=object)), "not a readable .npz"),
+        (npz_of(train=np.array([["a", "b"]])), "array 'train': expected pixels, found <U1"),
+        (npz_of(train=np.zeros((0, 4, 4))), "expected pixels, found float64 of shape .0, 4, 4."),
+        (npz_of(train=np.full((9, 4, 4), np.nan)), "NaN"),
+        (npz_of(pixels=pictures(3)), "expected an array named train, .* found .'pixels'"),
+    ],
+)
+def test_a_damaged_npz_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "own.npz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_npz(path, None, None)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train_images", "test_images")])
+def test_arrays_are_found_under_their_usual_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    stored: dict[str, Any] = {names[0]: pictures(6), names[1]: pictures(4)}
+    np.savez(tmp_path / "own.npz", test_labels=np.arange(4), **stored)
+    arrays, levels = read_npz(tmp_path / "own.npz", None, None)
+    assert {split: len(pixels) for split, (pixels, _) in arrays.items()} == {"train": 6, "test": 4}
+    assert arrays["test"][1] is not None
+    assert levels == 256
 
 
 def test_flat_rows_need_a_shape_unless_square(tmp_path: Path) -> None:
