@@ -51,14 +51,17 @@ def _climb(session: Session, path: tuple[int, int] | None, folder: Path) -> None
     top, bottom = axes[:, 0]
     marginal = np.array([row["marginal_nll"] for row in history])
     joint = np.array([row["joint_kl_after_m"] for row in history])
+    joint[-1] = np.nan  # of an M-step that was not taken: the fit had ended
     floor = marginal.min()
+    above = np.sort(marginal - floor)
+    smallest = float(above[above > 0][0]) if (above > 0).any() else 0.0
     top.plot(
         steps, marginal - floor, marker="o", ms=3, color=COLOURS[0], label="marginal NLL (after E)"
     )
     top.plot(
         steps + 0.5, joint - floor, marker="s", ms=3, color=COLOURS[1], label="joint KL after M"
     )
-    top.set_yscale("symlog", linthresh=1e-6)
+    top.set_yscale("symlog", linthresh=max(smallest, 1e-6))
     top.set_ylabel(f"nats above {floor:.4f}")
     top.legend(frameon=False)
     gaps = [(row["step"], row.get("posterior_gap_after_m")) for row in history]
