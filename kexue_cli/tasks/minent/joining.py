@@ -6,17 +6,20 @@ up with zeros to the full order, so that keys of different lengths never meet.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.tasks.minent.ngram_kernels import Keys, numba
-from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
-from kexue_cli.tasks.minent.piece_table import PieceCounter, Pieces
+from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts, usable_cores
+from kexue_cli.tasks.minent.piece_table import Pieces, count_pieces, merge_pieces, new_table
 from kexue_cli.tasks.minent.symbols import Chunks, SymbolTable, blocks
 
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
+JOB_SYMBOLS = 1 << 20  # of which one thread counts the words at a time
 
 
 @numba.njit(nogil=True, cache=True)
@@ -166,10 +169,49 @@ class Joiner:
             )
             yield block.symbols[: block.owned], begins
 
-    def count_words(self, corpus: Chunks, advance: Advance = lambda symbols: None) -> Pieces:
-        """The words of a corpus and their counts."""
-        counter = PieceCounter()
-        for symbols, begins in self.marked(corpus):
-            counter.add(symbols, begins)
-            advance(len(begins))
-        return counter.finish()
+    def count_words(
+        self,
+        corpus: Chunks,
+        advance: Advance = lambda symbols: None,
+        workers: int | None = None,
+        job_symbols: int = JOB_SYMBOLS,
+    ) -> Pieces:
+        """The words of a corpus and their counts, numbered as they are met; counted in threads."""
+        workers = workers or usable_cores()
+        table, waiting = new_table(), deque[Future[Pieces]]()
+        with ThreadPoolExecutor(workers) as pool:
+            for job in whole_words(self.marked(corpus), job_symbols, advance):
+                waiting.append(pool.submit(count_pieces, *job))
+                if len(waiting) > workers:
+                    table = merge_pieces(table, waiting.popleft().result())
+            while waiting:
+                table = merge_pieces(table, waiting.popleft().result())
+        return table
+
+
+Marked = tuple[NDArray[np.uint32], NDArray[np.bool_]]  # symbols and where words begin, as in Joiner
+
+
+def whole_words(
+    stream: Iterator[Marked], job_symbols: int, advance: Advance = lambda symbols: None
+) -> Iterator[Marked]:
+    """The stream in parts of about `job_symbols`, each of which begins with a word."""
+    parts: list[Marked] = []
+    held = 0
+    for symbols, begins in stream:
+        advance(len(begins))
+        parts.append((symbols, begins))
+        held += len(begins)
+        places = np.flatnonzero(begins)
+        if held < job_symbols or not len(places):
+            continue
+        border = int(places[-1])
+        parts[-1] = symbols[:border], begins[:border]
+        yield _joined(parts)
+        parts, held = [(symbols[border:], begins[border:])], len(begins) - border
+    if held:
+        yield _joined(parts)
+
+
+def _joined(parts: list[Marked]) -> Marked:
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

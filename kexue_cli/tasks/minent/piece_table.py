@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kexue_cli.tasks.minent.ngram_kernels import numba
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+BLOCK = 1 << 16  # symbols counted at a time: the table is given room for so many new ones
 MAX_PIECE = 255  # longer ones are no words and are not kept
 
 
@@ -110,6 +111,15 @@ def add_words(
 
 
 @numba.njit(nogil=True, cache=True)
+def _add_all(table: Pieces, more: Pieces) -> None:
+    begin = 0
+    for entry in range(more.filled[0]):
+        add(table, more.pool, begin, more.ends[entry], more.counts[entry])
+        begin = more.ends[entry]
+    table.filled[2] += more.filled[2]
+
+
+@numba.njit(nogil=True, cache=True)
 def fill_slots(slots: NDArray[np.int32], hashes: NDArray[np.uint64]) -> None:
     """Enter all entries into empty slots."""
     mask = np.uint64(slots.size - 1)
@@ -168,6 +178,21 @@ class PieceCounter:
         """The table once the last word is counted too."""
         self.add(np.zeros(1, np.uint32), np.zeros(1, np.bool_))
         return self.table
+
+
+def count_pieces(symbols: NDArray[np.uint32], begins: NDArray[np.bool_]) -> Pieces:
+    """The words of a stretch (n,) that begins and ends with a whole word, and their counts."""
+    counter = PieceCounter()
+    for start in range(0, len(begins), BLOCK):
+        counter.add(symbols[start : start + BLOCK], begins[start : start + BLOCK])
+    return counter.finish()
+
+
+def merge_pieces(table: Pieces, more: Pieces) -> Pieces:
+    """The table, or a larger one, with the counts of another added; new entries come last."""
+    table = with_room(table, int(more.filled[1]))
+    _add_all(table, more)
+    return table
 
 
 def counts_of(table: Pieces) -> NDArray[np.int64]:

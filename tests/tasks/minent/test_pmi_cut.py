@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kexue_cli.errors import ConfigError, Interrupted
+from kexue_cli.tasks.minent import symbols
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import by_count, lexicon_of
 from kexue_cli.tasks.minent.ngrams import count_ngrams
@@ -77,6 +78,23 @@ def test_pieces_are_cut_where_no_solid_ngram_joins(tmp_path: Path, order: int) -
     solid = plain_solid(lines, order, thresholds, 3)
     expected = Counter(word for line in lines for word in plain_join(line, solid, order))
     assert dict(zip(found.words, found.counts.tolist(), strict=True)) == dict(expected)
+
+
+@pytest.mark.parametrize("line_ends", [True, False])
+def test_words_counted_in_many_jobs_are_the_same_in_the_same_order(
+    tmp_path: Path, line_ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symbols, "CHUNK_CHARACTERS", 64)
+    lines = sentences()
+    corpus = corpus_of(tmp_path / "t.txt", lines if line_ends else ["".join(lines)])
+    counts = count_ngrams(corpus, 3)
+    joiner = Joiner(counts.table, 3, solid_ngrams(cohesions(counts, 3), [0.0, 1.0, 2.0]))
+    one, many = joiner.count_words(corpus), joiner.count_words(corpus, job_symbols=100, workers=3)
+    spelled = [
+        lexicon_of(table, counts.table, np.arange(int(table.filled[0]))) for table in (one, many)
+    ]
+    assert spelled[0].words == spelled[1].words
+    np.testing.assert_array_equal(spelled[0].counts, spelled[1].counts)
 
 
 def test_removal_keeps_every_character_in_some_word(tmp_path: Path) -> None:
