@@ -134,6 +134,14 @@ def default_max_length(corpus: Corpus) -> int:
     return 8 if corpus.splitting.alphabet.name == "han" else 14
 
 
+def _where_words_may_be(corpus: Corpus) -> str:
+    """What to set where the alphabet leaves no character of the text."""
+    wider = {"han": "letters or any", "letters": "any"}.get(corpus.splitting.alphabet.name)
+    if wider:
+        return f"set data.alphabet to {wider}, or give another data.path"
+    return "leave data.keep_latin and data.keep_digits out, or give another data.path"
+
+
 def learn_lattice(
     ctx: Context, corpus: Corpus, max_length: int | None, max_characters: int | None
 ) -> Lattice:
@@ -142,7 +150,7 @@ def learn_lattice(
     if not len(text):
         raise UserError(
             "the text has no character in which words are searched "
-            f"({corpus.splitting.describe()}); set data.alphabet to letters or any"
+            f"({corpus.splitting.describe()}); {_where_words_may_be(corpus)}"
         )
     longest = max_length or default_max_length(corpus)
     bytes_needed = len(text) * (4 * longest + 80)
