@@ -111,12 +111,14 @@ def pictures(task: VaeTask, flat: Tensor) -> np.ndarray:
 def save_all(task: VaeTask, ctx: Context, found: dict[str, np.ndarray]) -> None:
     """One PNG per array."""
     columns = {"samples": 10, "reconstructions": 10, "interpolations": 10, "latent_grid": GRID_SIDE}
-    rows = ", class by class in rows" if task.bench.groups[0].model.needs_labels else ""
+    labelled = task.bench.groups[0].model.needs_labels
+    rows = ", class by class in rows" if labelled else ""
+    plane = f" of class {task.images.classes - 1}" if labelled else ""
     titles = {
         "samples": f"decoded draws from the prior{rows}",
         "reconstructions": "test images (first row) and their reconstructions",
         "interpolations": "between two test images",
-        "latent_grid": "the latent plane at normal quantiles 0.05 to 0.95",
+        "latent_grid": f"the latent plane{plane} at normal quantiles 0.05 to 0.95",
     }
     for name, width in columns.items():
         if name in found:
