@@ -48,7 +48,9 @@ def read_csv(path: Path, data: Any) -> pd.DataFrame:
             "of row names, too"
         ) from error
     except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not a readable {path.suffix} file ({str(error).strip()})") from error
+        raise UserError(
+            f"{path}: not a readable {path.suffix} file ({str(error).strip()})"
+        ) from error
     return frame
 
 

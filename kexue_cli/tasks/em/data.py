@@ -82,8 +82,17 @@ class Table:
                 f"{self.name} has {width} columns ({', '.join(self.columns[:10])}), the fit has "
                 f"{len(names)} ({', '.join(names[:10])}); give the same ones by data.columns=[…]"
             )
-        keep = [self.columns.index(name) for name in names]
-        return replace(self, values=chosen_columns(self.values, keep), columns=names)
+        place = {column: j for j, column in enumerate(self.columns)}
+        values = chosen_columns(self.values, [place[name] for name in names])
+        return replace(self, values=values, columns=names, shape=None)  # no image any more
+
+    def varying(self) -> list[str]:
+        """The columns that take more than one value, NaN not counted."""
+        low, high = np.full((2, len(self.columns)), np.nan)
+        for _, block in blocks_of(self):
+            low = np.fmin(low, np.fmin.reduce(block, axis=0))
+            high = np.fmax(high, np.fmax.reduce(block, axis=0))
+        return [c for c, differs in zip(self.columns, high > low, strict=True) if differs]
 
 
 def load(data: Any, fitted: bool = False) -> dict[str, Table]:

@@ -125,7 +125,7 @@ def fit_mixture(
     )
     fit = _iterated(family, rows, engine, settings, seeds, parameters, on_iteration, stages)
     collapsed = family.collapsed(fit.parameters, fit.count)
-    order = np.lexsort((-fit.objective, collapsed.any(axis=1), fit.raced_out))
+    order = np.lexsort((-_without_ties(fit.objective), collapsed.any(axis=1), fit.raced_out))
     best = int(order[0])
     outcome = measured(family, rows, engine, take(fit.parameters, order[:1]))
     outcome.iterations, outcome.converged = int(fit.iterations[best]), bool(fit.converged[best])
@@ -144,6 +144,13 @@ def fit_mixture(
         for restart in range(len(fit.objective))
     ]
     return outcome
+
+
+def _without_ties(objective: np.ndarray) -> np.ndarray:
+    """The same, equal where only rounding differs: the first of equal restarts is kept, whatever
+    the units of the data.
+    """
+    return np.round(objective - objective.max(), 9) if len(objective) else objective
 
 
 def _iterated(

@@ -28,6 +28,7 @@ class Kmeans:
     """K-Means with restarts; keywords are the fields of config.Kmeans."""
 
     primary = Metric("inertia", "min", "train")
+    needs_variance = False
 
     def __init__(self, **settings: Any) -> None:
         self.settings = SimpleNamespace(**settings)
@@ -59,7 +60,9 @@ class Kmeans:
                 session.stage(f"restart {number}"),
             )
             results.append((fit.inertia, seed, fit))
-        _, seed, best = min(results, key=lambda result: result[0])
+        lowest = min(result[0] for result in results)
+        # the first of those that rounding alone tells apart, whatever the units of the data
+        _, seed, best = next(result for result in results if result[0] <= lowest * (1 + 1e-10))
         if self.settings.method == "annealed":
             self._anneal(rows, seed, session, best)
         else:

@@ -52,6 +52,7 @@ class MixtureModel(ABC):
     """
 
     primary = Metric("log_likelihood_per_row", "max", "train")
+    needs_variance = False  # in every column
 
     def __init__(self, **settings: Any) -> None:
         self.settings = SimpleNamespace(**settings)

@@ -27,6 +27,7 @@ from kexue_cli.tasks.em.session import Session
 class Gmm(MixtureModel):
     """Gaussian mixture; the only model that takes rows with gaps."""
 
+    needs_variance = True
     variances: np.ndarray
     column_scatter: np.ndarray
     known_values: Any = None  # those that the three above belong to

@@ -24,6 +24,7 @@ class PlsaModel:
     """pLSA with restarts; keywords are the fields of config.Plsa."""
 
     primary = Metric("perplexity", "min", "train")
+    needs_variance = False
 
     def __init__(self, **settings: Any) -> None:
         self.settings = SimpleNamespace(**settings)

@@ -61,7 +61,9 @@ def _read(reader: Any, path: Path) -> Any:
     try:
         return reader(path)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: not a readable {path.suffix} file ({str(error).strip()})") from error
+        raise UserError(
+            f"{path}: not a readable {path.suffix} file ({str(error).strip()})"
+        ) from error
 
 
 def _from_frame(frame: pd.DataFrame, data: Any, path: Path, fitted: bool) -> ReadTable:

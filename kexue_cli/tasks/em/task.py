@@ -39,6 +39,8 @@ class EmTask(Task):
         loaded = data.load(self.cfg.data, fitted=self.cfg.mode.name != "train")
         self.tables = {name: t.limited(limit) for name, t in loaded.items()}
         self.session = Session.of(ctx)
+        if self.cfg.mode.name == "train" and self.model.needs_variance:
+            self._leave_out_constant_pixels(ctx)
         for name, table in self.tables.items():
             weight = "" if table.weights is None else f", total weight {table.weights.sum():g}"
             classes = f", {len(table.classes)} classes" if table.labels is not None else ""
@@ -54,6 +56,20 @@ class EmTask(Task):
             unlabelled = 0 if table.labels is None else int((table.labels < 0).sum())
             if unlabelled:
                 ctx.console.warn(f"{table.name} {name}: {unlabelled} rows without a label")
+
+    def _leave_out_constant_pixels(self, ctx: Context) -> None:
+        """Of images, whose columns the user does not choose."""
+        train = self.tables["train"]
+        if train.shape is None:
+            return
+        names = train.varying()
+        constant = len(train.columns) - len(names)
+        if constant and names:
+            self.tables = {name: t.with_columns(names) for name, t in self.tables.items()}
+            ctx.console.warn(
+                f"{train.name}: {constant} of {len(train.columns)} pixels are the same in all "
+                "images and left out: a Gaussian has no density there"
+            )
 
     def _fingerprint(self, ctx: Context, table: Table) -> None:
         values = table.values

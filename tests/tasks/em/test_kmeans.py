@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from kexue_cli.tasks.em.kmeans import lloyd
 from kexue_cli.tasks.em.kmeans_limit import annealed
 from kexue_cli.tasks.em.rows import Rows
 from kexue_cli.tasks.em.starts import plus_plus
+from tests.tasks.em.conftest import Run
 from tests.tasks.em.helpers import iris
 
 
@@ -74,6 +76,18 @@ def test_weights_count_as_repeated_rows() -> None:
     weighted = lloyd(Rows(values, shift, weights.astype(float)), values[[0, 60, 120]])
     repeated = lloyd(np.repeat(values, weights, axis=0), values[[0, 60, 120]])
     assert weighted.inertia == pytest.approx(repeated.inertia, rel=1e-12)
+
+
+def test_units_change_neither_clusters_nor_their_numbers(em: Run, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(90, 3)) + 5 * (np.arange(90) % 3)[:, None]
+    found = []
+    for number, factor in enumerate((1.0, 1e-3, 1e6)):
+        np.save(tmp_path / f"{number}.npy", values * factor)
+        path = f"data.path={tmp_path}/{number}.npy"
+        for model in ("kmeans", "gmm"):
+            directory = em(f"model={model}", "data=table", path, "task.plots=false")
+            found.append(np.loadtxt(directory / "submission.csv", delimiter=",", skiprows=1)[:, 1])
+    assert all(np.array_equal(labels, found[i % 2]) for i, labels in enumerate(found))
 
 
 def test_an_empty_cluster_takes_the_farthest_row() -> None:

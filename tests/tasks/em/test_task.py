@@ -94,10 +94,6 @@ def test_bootstrap_test_tells_two_clusters_from_three(em: Run, tmp_path: Path) -
     ids=lambda words: " ".join(words),
 )
 def test_smoke_of_every_model(em: Run, words: list[str]) -> None:
-    if words[-1] == "limit.rows=100":
-        with pytest.raises(UserError, match="columns are constant"):
-            em(*words)
-        return
     directory = em(*words, "limit.steps=20")
     assert metrics(directory)
     assert list((directory / "plots").glob("*.png"))
@@ -185,6 +181,19 @@ def test_gaps_and_infinity_are_named_in_bits_and_by_k_means(
     path = rows_csv(tmp_path, np.array([[1, 0], [0, 1], [1, value]]))
     with pytest.raises(UserError, match=f"{found} value in row 3, column 'c1'"):
         em(f"model={model}", "data=table", f"data.path={path}", "model.n_components=2")
+
+
+def test_pixels_that_never_vary_are_left_out_and_counted(
+    em: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data=digits", "model.covariance=diag", "model.n_components=2", "limit.steps=5"]
+    directory = em(*words)
+    assert "3 of 64 pixels are the same" in " ".join(capsys.readouterr().out.split())
+    assert len(pd.read_csv(directory / "components.csv").filter(like="mean").columns) == 61
+    again = em(*words, "mode=predict", f"checkpoint={directory}")
+    pd.testing.assert_frame_equal(
+        *(pd.read_csv(run / "predictions.csv") for run in (directory, again))
+    )
 
 
 def test_a_copied_column_is_refused_where_rows_have_gaps(em: Run, tmp_path: Path) -> None:
