@@ -122,6 +122,18 @@ class Corpus:
         return concatenate(kept)
 
 
+def nothing_to_search(corpus: Corpus) -> UserError:
+    """The error for a text whose alphabet setting leaves no character to search words in."""
+    wider = {"han": "letters or any", "letters": "any"}.get(corpus.splitting.alphabet.name)
+    advice = (
+        f"set data.alphabet to {wider}" if wider else "leave data.keep_latin and keep_digits out"
+    )
+    return UserError(
+        "the text has no character in which words are searched "
+        f"({corpus.splitting.describe()}); {advice}, or give another data.path"
+    )
+
+
 def open_corpus(data: object, max_lines: int | None = None) -> Corpus:
     """The corpus of a data configuration (`TextData`); reads the first block to resolve `auto`.
 

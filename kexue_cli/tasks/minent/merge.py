@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.errors import ConfigError, UserError
-from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import entropy_nats
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.lexicon_method import LexiconCutter
@@ -220,7 +220,7 @@ class Merge(LexiconCutter):
         """Merge to the end; logs the entropy per character along the way (step = merges)."""
         code_points, starts = corpus.read(self.max_characters).segmentable()
         if not len(code_points):
-            raise UserError("the text has no character that words are made of; see data.alphabet")
+            raise nothing_to_search(corpus)
         merger = Merger(code_points, starts, self.min_count, self.max_length, self.lexicon_cost)
         _log(ctx, merger)
         limit = self.max_merges

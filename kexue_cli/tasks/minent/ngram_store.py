@@ -11,7 +11,9 @@ A key packs `order` symbols of `bits` bits, the first highest; see docs/minent_c
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -152,11 +154,32 @@ def merged(runs: Sequence[AnyRun], records: int, pool: Executor, ahead: int) -> 
 
 @contextmanager
 def scratch_folder(parent: Path | None) -> Iterator[Path]:
-    """A temporary folder under `parent` (default: the system's), removed whatever happens."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ngrams-", dir=parent) as name:
+    """A temporary folder under `parent` (default: the system's), removed whatever happens.
+
+    Those of processes of this machine that were killed are removed first.
+    """
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    parent.mkdir(parents=True, exist_ok=True)
+    machine = f"ngrams-{socket.gethostname()}-"
+    for left in parent.glob(f"{machine}*"):
+        owner = left.name.removeprefix(machine).partition("-")[0]
+        if owner.isdecimal() and not _runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{machine}{os.getpid()}-", dir=parent) as name:
         yield Path(name)
+
+
+def _runs(process: int) -> bool:
+    """Whether there may be a process of this number."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import ngram_store
+from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.memory import MIB, working_mib
 from kexue_cli.tasks.minent.ngram_kernels import (
     count_prefixes,
@@ -222,7 +223,7 @@ def sorted_runs(
     ):
         longest = max(longest, windows.longest(run))
         runs.append(run if scratch is None else DiskRun(run, scratch, f"run{len(runs)}"))
-    check_longest(windows, longest)
+    check_longest(windows, longest, corpus)
     return runs
 
 
@@ -246,8 +247,10 @@ def _count_in_turn(
     return run
 
 
-def check_longest(windows: Windows, longest: int) -> None:
-    """Raise UserError where the longest n-gram there is falls short of the order."""
+def check_longest(windows: Windows, longest: int, corpus: Chunks) -> None:
+    """Raise UserError where the longest n-gram there is falls short of the order, or is none."""
+    if longest == 0 and isinstance(corpus, Corpus):
+        raise nothing_to_search(corpus)
     if windows.rule == "open" and longest < windows.order:
         raise UserError(
             f"model.order={windows.order} is larger than the longest piece of text ({longest} "

@@ -15,7 +15,7 @@ import numpy as np
 
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import ngrams
-from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon import Lexicon
@@ -167,6 +167,8 @@ class PmiCut(LexiconCutter):
     def _choose(self, ctx: Context, corpus: Corpus) -> float:
         """The step of the grid whose cut of a sample has the smallest two-part length."""
         sample = Sample(corpus.read(self.choose_on_characters))
+        if not sample.chunk.free.any():
+            raise nothing_to_search(corpus)
         counts = ngrams.count_ngrams(sample, self.order, memory_mib=self.memory_mib)
         cutter = Cutter(sample, counts, self._rules)
         steps = count()

@@ -86,7 +86,7 @@ def count_ngrams_with_ray(
     try:
         job_symbols = max(memory_mib * MIB // BYTES_PER_SYMBOL, LEAST_JOB)
         runs, summaries = _map_all(ray, windows, corpus, job_symbols, advance)
-        check_longest(windows, max((s.longest for s in summaries), default=0))
+        check_longest(windows, max((s.longest for s in summaries), default=0), corpus)
         ranges = merge_ranges(summaries, max(memory_mib * MIB // (3 * RECORD_BYTES), LEAST_MERGE))
         merge = ray.remote(_merge)
         parts = [merge.remote(low, high, *runs) for low, high in ranges]

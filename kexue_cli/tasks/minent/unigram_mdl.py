@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import description_length
-from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import DescriptionLength
 from kexue_cli.tasks.minent.lattice import (
     Lattice,
@@ -134,24 +134,13 @@ def default_max_length(corpus: Corpus) -> int:
     return 8 if corpus.splitting.alphabet.name == "han" else 14
 
 
-def _where_words_may_be(corpus: Corpus) -> str:
-    """What to set where the alphabet leaves no character of the text."""
-    wider = {"han": "letters or any", "letters": "any"}.get(corpus.splitting.alphabet.name)
-    if wider:
-        return f"set data.alphabet to {wider}, or give another data.path"
-    return "leave data.keep_latin and data.keep_digits out, or give another data.path"
-
-
 def learn_lattice(
     ctx: Context, corpus: Corpus, max_length: int | None, max_characters: int | None
 ) -> Lattice:
     """The lattice of the text to learn from; UserError where there is nothing to cut."""
     text, starts = corpus.read(max_characters).segmentable()
     if not len(text):
-        raise UserError(
-            "the text has no character in which words are searched "
-            f"({corpus.splitting.describe()}); {_where_words_may_be(corpus)}"
-        )
+        raise nothing_to_search(corpus)
     longest = max_length or default_max_length(corpus)
     bytes_needed = len(text) * (4 * longest + 80)
     if (free := available_mib()) is not None and bytes_needed > free * 2**20:

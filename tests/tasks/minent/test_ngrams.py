@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -186,3 +188,22 @@ def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         count_ngrams(corpus, 2, folder=tmp_path / "counts", advance=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from kexue_cli.tasks.minent.ngram_store import scratch_folder
+with scratch_folder(Path(sys.argv[1])) as folder:
+    (folder / "run0.keys").write_bytes(b"1")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert list(tmp_path.glob("*/run0.keys"))
+    with (
+        ngram_store.scratch_folder(tmp_path) as mine,
+        ngram_store.scratch_folder(tmp_path) as other,
+    ):
+        assert sorted(tmp_path.iterdir()) == sorted([mine, other])
+    assert not list(tmp_path.iterdir())

@@ -137,6 +137,14 @@ def test_bad_input_is_named_and_leaves_no_result(kexue_run, tmp_path, content, o
     assert not list(tmp_path.glob("out/**/segmented.txt"))
 
 
+@pytest.mark.parametrize("model", ["pmi_cut", "word_discovery", "merge", "best"])
+def test_every_method_says_that_no_character_is_searched(kexue_run, tmp_path, model):
+    (tmp_path / "marks.txt").write_text("!!! ???\n")
+    failed = kexue_run(*words("marks.txt", model), "data=text")
+    assert failed.returncode != 0
+    assert "set data.alphabet to any" in " ".join((failed.stderr + failed.stdout).split())
+
+
 @pytest.mark.parametrize("content", ["a\n", "a" * 5000 + "\n", "one line\n", "ab\n" * 3])
 @pytest.mark.parametrize("model", ["best", "unigram_mdl"])
 def test_tiny_and_degenerate_text_is_no_error(run_method, content, model):
