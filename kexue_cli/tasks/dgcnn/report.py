@@ -32,6 +32,7 @@ MOST_CHARACTERS = 600  # of a passage, around what scores highest
 LEVELS = 9  # of colour
 
 LENGTHS = (1, 2, 3, 4, 6, 9, 14, 24)  # upper ends of the classes of answer length
+SUPPORT = (0, 1, 3, 7)  # of the classes of passages that hold the answer
 
 STYLE = """<style>
 .passage { font: 15px/1.9 "Noto Sans CJK SC", "PingFang SC", sans-serif; overflow-wrap: anywhere; }
@@ -54,13 +55,13 @@ class Judged:
 def write(
     ctx: Context, split: str, found: Iterable[tuple[Question, Answered]], score: Score
 ) -> None:
-    """Write tables by answer length and question type, and the page, into the run directory."""
+    """Write tables by answer length, question type and support, and the page of questions."""
     judged = [Judged(q, a, *score(a.answer, q.answers)) for q, a in found if q.answers]
     if not judged:
         return
     directory = ctx.directory
-    directory.write_table(f"scores_by_length_{split}.csv", by_class(judged, length_class))
-    directory.write_table(f"scores_by_type_{split}.csv", by_class(judged, type_class))
+    for name, (_, of) in CLASSES.items():
+        directory.write_table(f"scores_by_{name}_{split}.csv", by_class(judged, of))
     directory.write_text(f"questions_{split}.html", page(split, judged))
 
 
@@ -82,18 +83,35 @@ def by_class(judged: Sequence[Judged], of: Callable[[Question], str]) -> list[di
 
 
 def length_class(question: Question) -> str:
-    """Class of the first accepted answer's length in characters; a blank sorts one digit first."""
-    length, lower = len(question.answers[0]), 1
-    for upper in LENGTHS:
-        if length <= upper:
-            return f"{lower:2}" if lower == upper else f"{lower:2}-{upper}"
-        lower = upper + 1
-    return f"{lower} or more"
+    """Class of the first accepted answer's length in characters."""
+    return class_of(len(question.answers[0]), LENGTHS)
+
+
+def support_class(question: Question) -> str:
+    """Class of the number of passages that hold an accepted answer."""
+    return class_of(sum(bool(passage.answer) for passage in question.passages), SUPPORT)
 
 
 def type_class(question: Question) -> str:
     """What the question asks for."""
     return question_type(question.text)
+
+
+def class_of(number: int, upper_ends: Sequence[int]) -> str:
+    """Such as 5-6; a blank sorts one digit first."""
+    lower = min(1, upper_ends[0])
+    for upper in upper_ends:
+        if number <= upper:
+            return f"{lower:2}" if lower == upper else f"{lower:2}-{upper}"
+        lower = upper + 1
+    return f"{lower:2} or more"
+
+
+CLASSES: dict[str, tuple[str, Callable[[Question], str]]] = {
+    "length": ("By answer length", length_class),
+    "type": ("By question type", type_class),
+    "support": ("By passages that hold the answer", support_class),
+}
 
 
 def page(split: str, judged: Sequence[Judged]) -> str:
@@ -107,8 +125,10 @@ def page(split: str, judged: Sequence[Judged]) -> str:
         [
             STYLE,
             f"<h1>Questions of {escape(split)}</h1><p class=soft>{note}</p>",
-            html.section("By answer length", html.table(by_class(judged, length_class))),
-            html.section("By question type", html.table(by_class(judged, type_class))),
+            *(
+                html.section(title, html.table(by_class(judged, of)))
+                for title, of in CLASSES.values()
+            ),
             html.section("Questions", *(question_html(one) for one in worst)),
         ],
     )

@@ -119,7 +119,7 @@ def test_the_page_shows_mistakes_first_and_escapes_text(context: Any) -> None:
     assert "linear-gradient" in page
 
 
-def test_scores_by_length_and_type(context: Any) -> None:
+def test_scores_by_length_type_and_support(context: Any) -> None:
     report.write(context, "valid", FOUND, score)
     with (context.directory.path / "scores_by_length_valid.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -129,6 +129,16 @@ def test_scores_by_length_and_type(context: Any) -> None:
     assert row["class"] == "who"
     assert float(row["exact"]) == 0.25
     assert float(row["unanswered"]) == 0.25
+    with (context.directory.path / "scores_by_support_valid.csv").open() as file:
+        held = {row["class"]: int(row["questions"]) for row in csv.DictReader(file)}
+    assert held == {"2-3": 4}
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(0, " 0"), (1, " 1"), (2, " 2-3"), (7, " 4-7"), (8, " 8 or more")]
+)
+def test_classes_of_numbers_sort_by_size(number: int, name: str) -> None:
+    assert report.class_of(number, report.SUPPORT) == name
 
 
 def test_questions_without_known_answers_give_no_page(context: Any) -> None:
