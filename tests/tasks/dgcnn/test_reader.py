@@ -29,8 +29,9 @@ def batch_of(rows: list[tuple[list[int], list[int]]], spans: list[list[int]]) ->
         for i in (0, 1)
     )
     features = torch.rand(*passage.shape, 8, generator=torch.Generator().manual_seed(0))
-    texts = [question, question, question % N_TAGS, passage, passage, passage % N_TAGS]
-    return Batch(*texts, features, torch.tensor(spans).reshape(-1, 3))
+    found = torch.tensor(spans).reshape(-1, 3)
+    q_tags, p_tags = question % N_TAGS, passage % N_TAGS
+    return Batch(question, question, q_tags, passage, passage, p_tags, features, found)
 
 
 @pytest.fixture(scope="module")

@@ -191,9 +191,8 @@ def test_pixels_that_never_vary_are_left_out_and_counted(
     assert "3 of 64 pixels are the same" in " ".join(capsys.readouterr().out.split())
     assert len(pd.read_csv(directory / "components.csv").filter(like="mean").columns) == 61
     again = em(*words, "mode=predict", f"checkpoint={directory}")
-    pd.testing.assert_frame_equal(
-        *(pd.read_csv(run / "predictions.csv") for run in (directory, again))
-    )
+    fitted, predicted = (pd.read_csv(run / "predictions.csv") for run in (directory, again))
+    pd.testing.assert_frame_equal(fitted, predicted)
 
 
 def test_a_copied_column_is_refused_where_rows_have_gaps(em: Run, tmp_path: Path) -> None:

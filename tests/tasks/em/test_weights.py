@@ -75,7 +75,7 @@ def test_rows_without_weight_start_no_component() -> None:
     weights = np.concatenate([np.ones(90), np.zeros(5)])
     rows = Rows(values, values[:90].mean(axis=0), weights)
     for start in ("k-means++", "k-means", "points"):
-        centres = centres_of(start, rows, np.ones(3), 3, [0, 1, 2])  # type: ignore[arg-type]
+        centres = centres_of(start, rows, np.ones(3), 3, [0, 1, 2])
         assert np.abs(centres).max() < 100
 
 
