@@ -3,10 +3,7 @@
     python bench/em_speed.py                     all tables, one thread
     python bench/em_speed.py --threads 2
     python bench/em_speed.py --only full,kmeans  some of: full, tied, diag, spherical, kmeans,
-                                                 restarts, batch, memory, growth (em_growth.png)
-    python bench/em_speed.py --only restarts --sizes 5000x16x8 --kinds full,diag --alone 5
-                                                 rows x columns x components; fits of one restart
-                                                 whose mean is the cost of one
+                                                 memory, growth (em_growth.png)
 
 scikit-learn's time per iteration is the difference between two fits of different length, so that
 its start and last E-step do not count; so is ours. Both compute in float64 (K-Means in float32). On
@@ -31,7 +28,6 @@ import numpy as np
 
 ROWS, COLUMNS, COMPONENTS = 100_000, 32, 16
 MODELS = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
-Size = tuple[int, int, int]  # rows, columns, components
 GOALS = {"full": 5.0, "tied": 8.0, "diag": 2.5, "spherical": 2.5, "kmeans": 1.3}
 
 
@@ -212,67 +208,6 @@ def _kmeans_pair(name: str, values: np.ndarray, components: int, threads: int) -
     )
 
 
-def restarts(sizes: list[Size], kinds: list[str], alone: int, threads: int) -> None:
-    """Ten restarts against one: whole fits as a user runs them."""
-    print(f"Ten restarts against one (goal below 6x), whole fits, {threads} thread(s)")
-    for size in sizes:
-        for kind in kinds:
-            print(_whole_fits(size, kind, alone, threads), flush=True)
-
-
-def batch(sizes: list[Size], kinds: list[str], threads: int) -> None:
-    """An iteration of ten restarts as one batch, none dropped, against an iteration of one."""
-    print(f"An iteration of all ten against one, {threads} thread(s)")
-    for rows, columns, components in sizes:
-        values = clusters(rows, columns, components)
-        draw = np.random.default_rng(2)
-        means = np.stack([values[draw.choice(rows, components, replace=False)] for _ in range(10)])
-        for kind in kinds:
-            long = 5 if rows > 10_000 else 60
-            one, ten = (
-                per_iteration(ours(values, MODELS[kind], m, threads), 1, long, threads)
-                for m in (means[:1], means)
-            )
-            print(
-                f"{rows} x {columns}, K={components} {kind:9s} one {one:.5f} s, ten {ten:.5f} s, "
-                f"{ten / one:.1f}x",
-                flush=True,
-            )
-
-
-def _whole_fits(size: Size, kind: str, alone: int, threads: int) -> str:
-    """Processor time of n_init=10 over that of n_init=1 until an iteration gains less than 1e-4
-    nats, on clusters that overlap; one is the mean of the first `alone` seeds.
-    """
-    from kexue_cli.tasks.em.engine import Engine
-    from kexue_cli.tasks.em.fitting import Settings, fit_mixture
-    from kexue_cli.tasks.em.mixture_models import races
-    from kexue_cli.tasks.em.rows import Rows
-
-    rows, columns, components = size
-    values = clusters(rows, columns, components, apart=1.0)
-    family = family_of(values, MODELS[kind], components)
-    data = Rows(values, values.mean(axis=0))
-    race = races(data, components)
-    settings = Settings(race=race, scale=values.std(axis=0), tol=1e-4)
-
-    def timed(seeds: list[int]) -> tuple[float, float]:
-        start = time.process_time()
-        outcome = fit_mixture(family, data, Engine(threads=threads), settings, seeds)
-        return time.process_time() - start, outcome.log_likelihood
-
-    timed([0])
-    singles = [timed([seed]) for seed in range(alone)]
-    ten, reached = timed(list(range(10)))
-    one = float(np.mean([seconds for seconds, _ in singles]))
-    short = max(likelihood for _, likelihood in singles) - reached
-    return (
-        f"{rows} x {columns}, K={components} {kind:9s} one {one:.3f} s, ten {ten:.3f} s, "
-        f"{ten / one:.1f}x, {'raced' if race else 'all to their end'}, {short:.2g} nats below the "
-        f"best of {alone} alone"
-    )
-
-
 def memory() -> None:
     """Peak memory above the data, each in a process of its own."""
     print(f"Peak memory beside the data, {ROWS * 4} x {COLUMNS}, K={COMPONENTS}")
@@ -352,7 +287,7 @@ def growth(threads: int) -> None:
     print("em_growth.png")
 
 
-def _machine() -> str:
+def machine() -> str:
     """The CPU, and what OpenBLAS takes it for."""
     from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
@@ -362,7 +297,7 @@ def _machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores; BLAS kernels for {', '.join(sorted(blas))}"
 
 
-def _drop_blas_settings() -> None:
+def drop_blas_settings() -> None:
     """Start again without the variables that choose slower kernels for the peer."""
     names = [name for name in os.environ if name.startswith(("OPENBLAS_CORE", "OPENBLAS_L2"))]
     if names:
@@ -370,19 +305,11 @@ def _drop_blas_settings() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], rest)
 
 
-def parsed_size(text: str) -> Size:
-    rows, columns, components = (int(number) for number in text.split("x"))
-    return rows, columns, components
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    everything = "full,tied,diag,spherical,kmeans,restarts,batch,memory,growth"
+    everything = "full,tied,diag,spherical,kmeans,memory,growth"
     parser.add_argument("--only", default=everything)
-    parser.add_argument("--sizes", default="100000x32x16,10000x4x4,5000x16x8,150x4x3")
-    parser.add_argument("--kinds", default="full,tied,diag,spherical")
-    parser.add_argument("--alone", type=int, default=10)
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -391,7 +318,7 @@ def main() -> None:
     from threadpoolctl import threadpool_limits
 
     warnings.simplefilter("ignore")
-    print(_machine())
+    print(machine())
     chosen = arguments.only.split(",")
     with threadpool_limits(arguments.threads):
         kinds = [kind for kind in MODELS if kind in chosen]
@@ -399,12 +326,6 @@ def main() -> None:
             mixtures(kinds, arguments.threads)
         if "kmeans" in chosen:
             kmeans(arguments.threads)
-        sizes = [parsed_size(text) for text in arguments.sizes.split(",")]
-        kinds = arguments.kinds.split(",")
-        if "restarts" in chosen:
-            restarts(sizes, kinds, arguments.alone, arguments.threads)
-        if "batch" in chosen:
-            batch(sizes, kinds, arguments.threads)
         if "memory" in chosen:
             memory()
         if "growth" in chosen:
@@ -412,7 +333,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _drop_blas_settings()
+    drop_blas_settings()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     os.environ["PYTHONPATH"] = sys.path[0]
     main()

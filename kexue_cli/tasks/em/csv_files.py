@@ -69,14 +69,15 @@ def _check_separator(lines: list[str], separator: str, path: Path) -> None:
 def _has_header(lines: list[str], separator: str, decimal: str) -> bool:
     cells = [cell.replace(decimal, ".") for cell in _cells(lines[0] if lines else "", separator)]
     numbered = cells == [str(number) for number in range(len(cells))]  # pandas' own names
-    return numbered or not all(_is_number(cell) for cell in cells)
+    return numbered or not all(is_number(cell) for cell in cells)
 
 
 def _cells(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator), [])
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether Python reads it as one; nan and inf count."""
     try:
         float(text)
     except ValueError:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.em.csv_files import is_number
 from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
@@ -216,15 +217,7 @@ def start_means(path: str | None) -> np.ndarray | None:
         if file.suffix == ".npy":
             return np.asarray(np.load(file), dtype=np.float64)
         first = file.read_text().splitlines()[0]
-        header = any(not _is_number(cell) for cell in first.split(","))
+        header = any(not is_number(cell) for cell in first.split(","))
         return np.loadtxt(file, delimiter=",", skiprows=int(header), ndmin=2)
     except (ValueError, IndexError) as error:
         raise UserError(f"model.start_means={path}: expected rows of numbers ({error})") from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
