@@ -7,7 +7,8 @@ Markov model of unknown words know what many of them are (as in DrQA, Chen et al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,8 @@ def tagging_function(engine: str) -> Callable[[str], TaggedWords]:
     return lambda text: ((pair.word, pair.flag) for pair in posseg.cut(text))
 
 
-def number_of(flag: str, flags: Sequence[str] = FLAGS) -> int:
-    """The number of a flag such as nrt; 0 for one that begins like none of `flags`."""
-    known = [known for known in flags if flag.startswith(known)]
-    return 1 + flags.index(max(known, key=len)) if known else 0
+@functools.cache  # asked for every word
+def number_of(flag: str) -> int:
+    """The number of a flag such as nrt; 0 for one that begins like none of `FLAGS`."""
+    known = [known for known in FLAGS if flag.startswith(known)]
+    return 1 + FLAGS.index(max(known, key=len)) if known else 0
