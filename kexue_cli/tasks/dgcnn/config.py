@@ -66,6 +66,7 @@ class DgcnnTask(TaskConfig):
     repeat_question: bool = True  # whether what stands in the question may be its answer
     vote: Vote = Vote.post
     mention: float = 0.0  # weight in the vote of passages that hold an answer others propose
+    expected_score: bool = False  # answers that differ little vote for each other, see voting.py
     engine: Engine = Engine.auto
     window: int = 1024  # tokens read at once when predicting; half of them overlap
     ensemble: list[str] = field(default_factory=list)  # further runs whose mean is taken

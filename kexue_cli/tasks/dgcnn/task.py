@@ -275,6 +275,7 @@ class DgcnnTask(Task):
             task.repeat_question,
             task.vote,
             task.mention,
+            task.expected_score,
         )
 
     def _scores(self, found: Found) -> dict[str, float]:

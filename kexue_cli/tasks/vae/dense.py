@@ -1,8 +1,9 @@
 """Stacks of dense layers on the CPU, by the kernels in native/dense.cpp.
 
-The rows of a cell are cut into shares of fixed size; each share sums its own weight gradient and
-those are added in order, so results do not depend on the number of threads. The threads are
-OpenMP's, the same that torch uses: two pools would wait for each other's cores.
+The rows of a cell are cut into shares by their number alone; each share sums its own weight
+gradient and those are added in order, so results do not depend on the number of threads. The
+threads are OpenMP's, the same that torch uses: two pools would wait for each other's cores. A
+thread has the same cells and shares at every call, so that they stay in its core's cache.
 """
 
 from __future__ import annotations
@@ -267,6 +268,7 @@ class _Stack(torch.autograd.Function):
         return None, to_rows, None, None, *gradients
 
 
-def pointers(tensors: Sequence[Tensor]) -> Any:
-    """A C array of where the tensors' numbers are."""
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+def pointers(tensors: Sequence[Tensor | None]) -> Any:
+    """A C array of where the tensors' numbers are; null for None."""
+    addresses = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
+    return (ctypes.c_void_p * len(tensors))(*addresses)

@@ -144,19 +144,17 @@ class _Kernels:
         if to[0] is None and to[3] is None:  # nothing comes through the decoder
             shapes = shapes[: -self.of_decoder]
         gradients = [torch.empty(batch.cells, *shape) for shape in shapes]
+        missing = [None] * (len(self.shapes) - len(shapes))
         given = [None if tensor is None else tensor.contiguous() for tensor in to]
-        addresses = (ctypes.c_void_p * len(given))(
-            *(None if tensor is None else tensor.data_ptr() for tensor in given)
-        )
         dense.library().autoencoder_backward(
             ctypes.byref(self.sizes),
             ctypes.byref(batch),
             workspace.data_ptr(),
             z.data_ptr(),
-            addresses,
-            dense.pointers(gradients),
+            dense.pointers(given),
+            dense.pointers([*gradients, *missing]),
         )
-        return [*gradients, *([None] * (len(self.shapes) - len(shapes)))]
+        return [*gradients, *missing]
 
 
 class _Fused(torch.autograd.Function):

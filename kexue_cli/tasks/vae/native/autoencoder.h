@@ -135,6 +135,51 @@ inline void draw(const Network& net, const Batch& batch, const Workspace& w, con
   });
 }
 
+// ---- cells
+
+// work(first, count, threads) for groups of cells. Where there are enough, each thread takes whole cells, the same ones
+// every time, so that their weights, gradients and moments stay in its core's cache; all share what is left over.
+template <class Work>
+void for_cells(const Batch& batch, const Work& work) {
+  const int whole = batch.cells / batch.threads * batch.threads;
+#pragma omp parallel for schedule(static) num_threads(batch.threads) if (batch.threads > 1 && whole > 0)
+  for (int cell = 0; cell < whole; ++cell) work(cell, 1, 1);
+  if (whole < batch.cells) work(whole, batch.cells - whole, batch.threads);
+}
+
+inline Batch cells_of(const Network& net, const Batch& b, int first, int count, int threads) {
+  const size_t pixels = net.encoder->layers.front().in, images = size_t(first) * b.images;
+  return {count, b.images, b.k, threads, b.x + (b.shared_x ? 0 : images * pixels), b.shared_x,
+          b.noise + images * b.k * net.latents()};
+}
+
+template <class Number>
+Densities<Number> cells_of(const Network& net, const Batch& b, Densities<Number> found, int first) {
+  const size_t images = size_t(first) * b.images, draws = images * b.k, latents = net.latents();
+  const auto skip = [](Number*& numbers, size_t count) { numbers = numbers ? numbers + count : nullptr; };
+  for (Number** numbers : {&found.likelihood, &found.prior, &found.posterior, &found.weights}) skip(*numbers, draws);
+  skip(found.z, draws * latents), skip(found.mean, images * latents), skip(found.log_var, images * latents);
+  return found;
+}
+
+// weight and bias of each layer from cell `first` on; null for those that are not there
+template <class Number>
+std::vector<Number*> cells_of(const Network& net, Number* const* parameters, int first) {
+  std::vector<Number*> found;
+  for (const Plan* plan : {net.encoder, net.head, net.head, net.decoder})
+    for (const Layer& layer : plan->layers)
+      for (const size_t count : {size_t(layer.in) * layer.out, size_t(layer.out)}) {
+        found.push_back(*parameters ? *parameters + first * count : nullptr);
+        ++parameters;
+      }
+  return found;
+}
+
+inline size_t workspace_of_cell(const Network& net, Batch batch) {
+  batch.cells = 1;
+  return Workspace(net, batch, nullptr).bytes;
+}
+
 // parameters: of the encoder, of the head of the mean, of that of log_var, of the decoder
 template <class T>
 void encode_and_decode(const Network& net, const Batch& batch, const float* const* parameters, char* base,

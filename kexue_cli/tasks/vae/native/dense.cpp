@@ -52,19 +52,35 @@ void dense_backward(const void* plan_, const Call* call, const char* packed, cha
   });
 }
 
-int64_t autoencoder_bytes(const Network* net, const Batch* batch) { return Workspace(*net, *batch, nullptr).bytes; }
+int64_t autoencoder_bytes(const Network* net, const Batch* batch) {
+  return batch->cells * workspace_of_cell(*net, *batch);
+}
 
 // all arrays of `found` are written
 void autoencoder_forward(const Network* net, const Batch* batch, const float* const* parameters, char* workspace,
                          const Densities<float>* found) {
-  in_format(*net->encoder, [&]<class T>(T) { encode_and_decode<T>(*net, *batch, parameters, workspace, *found); });
+  const size_t own = workspace_of_cell(*net, *batch);
+  in_format(*net->encoder, [&]<class T>(T) {
+    for_cells(*batch, [&](int first, int count, int threads) {
+      encode_and_decode<T>(*net, cells_of(*net, *batch, first, count, threads),
+                           cells_of(*net, parameters, first).data(), workspace + first * own,
+                           cells_of(*net, *batch, *found, first));
+    });
+  });
 }
 
 // once after each forward pass, with its workspace; `gradients` (2 for each layer) are overwritten, but those of the
-// decoder are left alone where neither the likelihood nor the weights have one
+// decoder are left alone where neither the likelihood nor the weights have one: they may be null
 void autoencoder_backward(const Network* net, const Batch* batch, char* workspace, const float* z,
                           const Densities<const float>* to, float* const* gradients) {
-  in_format(*net->encoder, [&]<class T>(T) { back_to_parameters<T>(*net, *batch, workspace, z, *to, gradients); });
+  const size_t own = workspace_of_cell(*net, *batch), latents = size_t(batch->images) * batch->k * net->latents();
+  in_format(*net->encoder, [&]<class T>(T) {
+    for_cells(*batch, [&](int first, int count, int threads) {
+      back_to_parameters<T>(*net, cells_of(*net, *batch, first, count, threads), workspace + first * own,
+                            z + first * latents, cells_of(*net, *batch, *to, first),
+                            cells_of(*net, gradients, first).data());
+    });
+  });
 }
 
 }  // extern "C"

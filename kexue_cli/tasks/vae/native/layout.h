@@ -21,10 +21,11 @@ struct TinyAsZero {
   ~TinyAsZero() { _mm_setcsr(before); }
 };
 
-// How a number format is multiplied. kBlock: rows that pass all layers before the next ones, so that activations stay in
-// the cache; kWidth: what a stored row is padded to a multiple of, in elements; Scope lives while a thread computes.
+// How a number format is multiplied. kBlock: at most so many rows pass all layers before the next ones, so that
+// activations stay in the cache; kRows: room is for a multiple of so many; kWidth: what a stored row is padded to a
+// multiple of, in elements; Scope lives while a thread computes.
 struct InRegisters {
-  static constexpr int kBlock = 120, kWidth = kLanes;
+  static constexpr int kBlock = 120, kRows = 4, kWidth = kLanes;
   static constexpr bool kTiles = false;
   using Scope = TinyAsZero;
 };
@@ -34,7 +35,7 @@ struct Half : BFloat16, InRegisters {};
 #endif
 #ifdef __AMX_BF16__
 struct TiledHalf : BFloat16 {
-  static constexpr int kBlock = 128, kWidth = 2 * kLanes;
+  static constexpr int kBlock = 128, kRows = 32, kWidth = 2 * kLanes;
   static constexpr bool kTiles = true;
   struct Scope : TinyAsZero {  // tiles in use are saved whenever threads are switched
     Scope() { shape_tiles(kTileDepth); }
@@ -55,9 +56,24 @@ struct Plan {
   bool bernoulli;
   int activation, last_activation;
   std::vector<Layer> layers;
-  int widest = 0, block = 0;
+  int widest = 0, most_rows = 0, row_multiple = 0;  // of a block
   size_t packed_bytes = 0, gradient_floats = 0;
-  size_t record_bytes = 0;  // of a block: the input of every layer, and the derivative of the likelihood
+  size_t row_bytes = 0;  // of a record: the input of every layer, and the derivative of the likelihood
+};
+
+// Pieces of work of about equal size, and the blocks of each; fixed by the rows alone, so that the number of threads
+// changes no bit.
+struct Shares {
+  static constexpr int kMost = 512;  // rows of a share
+  int rows, count, blocks, block;    // in all; shares; blocks of a share, rows of a block
+
+  Shares(const Plan& plan, int rows) : rows(rows), count(parts(rows, kMost)) {
+    blocks = parts(parts(rows, count), plan.most_rows);
+    block = parts(parts(rows, count * blocks), plan.row_multiple) * plan.row_multiple;
+  }
+  int first(int share) const { return std::min(rows, share * blocks * block); }
+  int size(int share) const { return first(share + 1) - first(share); }
+  static int parts(int count, int size) { return std::max(1, (count + size - 1) / size); }
 };
 
 template <class T>
@@ -99,12 +115,13 @@ void lay_out(Plan& plan, const std::vector<int>& sizes) {
     recorded += width_of<T>(layer.in);
   }
   for (int size : sizes) plan.widest = std::max(plan.widest, width_of<T>(size));
-  plan.block = T::kBlock;
-  plan.record_bytes = T::kBlock * recorded * sizeof(typename T::Element);
+  plan.most_rows = T::kBlock, plan.row_multiple = T::kRows;
+  plan.row_bytes = recorded * sizeof(typename T::Element);
 }
 
 size_t cell_record_bytes(const Plan& plan, int rows) {
-  return plan.record_bytes * ((rows + plan.block - 1) / plan.block);
+  const Shares shares(plan, rows);
+  return plan.row_bytes * shares.count * shares.blocks * shares.block;
 }
 
 // ---- packing: [tile of 32 columns][unit][column][element of the unit], the last tile 32 or, outside tile registers,

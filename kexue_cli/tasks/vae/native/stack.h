@@ -8,13 +8,6 @@
 
 namespace {
 
-struct Shares {  // pieces of work, fixed by the rows alone, so that the number of threads changes no bit
-  int rows, most, count;
-  Shares(const Plan& plan, int rows) : rows(rows), most(4 * plan.block), count((rows + most - 1) / most) {}
-  int first(int share) const { return share * most; }
-  int size(int share) const { return std::min(most, rows - first(share)); }
-};
-
 struct Call {  // arrays of all cells; an input or images that all cells share are there once
   int cells, rows, threads;
   const float* input;
@@ -45,18 +38,19 @@ void forward(const Plan& plan, const Call& call, const float* const* parameters,
   pack_cells<T>(plan, call, parameters, first_transposed, packed);
   const Shares shares(plan, call.rows);
   const int inputs = plan.layers[0].in, pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
-  const size_t record = plan.record_bytes, cell_records = cell_record_bytes(plan, call.rows);
-#pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
+  const size_t record = plan.row_bytes * shares.block, cell_records = cell_record_bytes(plan, call.rows);
+#pragma omp parallel for schedule(static) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
   for (int work = 0; work < call.cells * shares.count; ++work) {
     const typename T::Scope scope;
     const int cell = work / shares.count, begin = shares.first(work % shares.count);
+    const int end = begin + shares.size(work % shares.count);
     const Pass<T> pass{plan, packed + cell * plan.packed_bytes};
     const float* input = call.input + (call.shared_input ? 0 : size_t(cell) * call.rows * inputs);
     const float* x = call.x ? call.x + (call.shared_x ? 0 : size_t(cell) * call.images * pixels) : nullptr;
     char* own = records ? nullptr : scratch<char>(2, record);
-    for (int first = begin; first < begin + shares.size(work % shares.count); first += T::kBlock) {
-      char* place = records ? records + cell * cell_records + first / T::kBlock * record : own;
-      pass.forward(input + size_t(first) * inputs, std::min(T::kBlock, call.rows - first), pass.places(place, T::kBlock),
+    for (int first = begin; first < end; first += shares.block) {
+      char* place = records ? records + cell * cell_records + first * plan.row_bytes : own;
+      pass.forward(input + size_t(first) * inputs, std::min(shares.block, end - first), pass.places(place, shares.block),
                    records != nullptr, {x, first, call.k},
                    result + (size_t(cell) * call.rows + first) * outputs);
     }
@@ -64,16 +58,17 @@ void forward(const Plan& plan, const Call& call, const float* const* parameters,
 }
 
 template <class T>
-void backward_share(const Plan& plan, const Call& call, int cell, int begin, int end, const char* packed, char* records,
+void backward_share(const Plan& plan, const Call& call, int cell, int share, const char* packed, char* records,
                     const float* result, const float* to_result, float* const* gradients, float* to_input) {
   const Pass<T> pass{plan, packed};
+  const Shares shares(plan, call.rows);
   const Layer& last = plan.layers.back();
   const int inputs = plan.layers[0].in;
-  const size_t record = plan.record_bytes;
-  for (int first = begin; first < end; first += T::kBlock) {
-    const int count = std::min(T::kBlock, call.rows - first);
+  const int begin = shares.first(share), end = begin + shares.size(share);
+  for (int first = begin; first < end; first += shares.block) {
+    const int count = std::min(shares.block, end - first);
     const size_t row = size_t(cell) * call.rows + first;
-    const auto places = pass.places(records + first / T::kBlock * record, T::kBlock);
+    const auto places = pass.places(records + first * plan.row_bytes, shares.block);
     auto* factor = places.back();
     if (plan.bernoulli) {
       scale_rows<T>(factor, width_of<T>(last.out), count, to_result + row);
@@ -107,21 +102,26 @@ void backward(const Plan& plan, const Call& call, const char* packed, char* reco
     }
     return found;
   };
-#pragma omp parallel for schedule(dynamic) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
+#pragma omp parallel for schedule(static) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
   for (int work = 0; work < call.cells * shares.count; ++work) {
     const typename T::Scope scope;
-    const int cell = work / shares.count, share = work % shares.count, begin = shares.first(share);
-    backward_share<T>(plan, call, cell, begin, begin + shares.size(share), packed + cell * plan.packed_bytes,
-                      records + cell * cell_records, result, to_result, places(cell, share).data(), to_input);
+    const int cell = work / shares.count, share = work % shares.count;
+    backward_share<T>(plan, call, cell, share, packed + cell * plan.packed_bytes, records + cell * cell_records, result,
+                      to_result, places(cell, share).data(), to_input);
   }
-  for (int cell = 0; cell < call.cells; ++cell)
-    for (int share = 1; share < shares.count; ++share) {
-      const auto total = places(cell, 0), part = places(cell, share);
-      for (size_t i = 0; i < total.size(); ++i) {
-        const Layer& layer = plan.layers[i / 2];
-        add(total[i], part[i], i % 2 ? layer.out : size_t(layer.in) * layer.out);
+  const int parts = call.cells * (shares.count - 1) > 0 ? call.threads : 0;  // of each array of sums
+#pragma omp parallel for schedule(static) num_threads(call.threads) if (call.threads > 1 && parts > 0)
+  for (int part = 0; part < parts; ++part)
+    for (int cell = 0; cell < call.cells; ++cell)
+      for (int share = 1; share < shares.count; ++share) {
+        const auto total = places(cell, 0), more = places(cell, share);
+        for (size_t i = 0; i < total.size(); ++i) {
+          const Layer& layer = plan.layers[i / 2];
+          const size_t count = i % 2 ? layer.out : size_t(layer.in) * layer.out;
+          const size_t begin = count * part / parts, end = count * (part + 1) / parts;
+          add(total[i] + begin, more[i] + begin, end - begin);
+        }
       }
-    }
 }
 
 template <class Work>
