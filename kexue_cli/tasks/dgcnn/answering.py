@@ -17,7 +17,7 @@ from kexue_cli.tasks.dgcnn.extraction import spans, trimmed
 from kexue_cli.tasks.dgcnn.members import Member
 from kexue_cli.tasks.dgcnn.reader import SpanLogits
 from kexue_cli.tasks.dgcnn.records import Question
-from kexue_cli.tasks.dgcnn.span_scores import span_probabilities, start_and_end
+from kexue_cli.tasks.dgcnn.span_scores import span_probabilities, start_and_end, whole_logit
 from kexue_cli.tasks.dgcnn.voting import Vote, Voted, by_expected_score, vote, with_mentions
 
 Floats = NDArray[np.float32]
@@ -40,6 +40,7 @@ class Rules:
         repeat_question: whether what stands in the question may be an answer.
         vote: of the passages; `mention`: weight of those that only hold an answer.
         expected_score: whether the answer is chosen that may expect the highest score.
+        together: whether all passages of a question share the softmax of their spans.
     """
 
     threshold: float
@@ -49,6 +50,7 @@ class Rules:
     vote: Vote = Vote.post
     mention: float = 0.0
     expected_score: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,19 @@ class Found:
         candidates: answers with their scores.
         start: (tokens,) scores of the window's tokens as first of an answer; end: as last.
         at: the window's first token in the passage.
+        whole: log of the sum that the scores were divided by.
     """
 
     candidates: dict[str, float]
     start: Floats
     end: Floats
     at: int
+    whole: float = 0.0
+
+    def times(self, share: float) -> Found:
+        """The same with every score multiplied by `share`."""
+        candidates = {answer: share * score for answer, score in self.candidates.items()}
+        return replace(self, candidates=candidates, start=share * self.start, end=share * self.end)
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,7 @@ class Answerer:
         probabilities = torch.stack(
             [span_probabilities(one.spans, one.none)[0] for one in logits]
         ).mean(dim=0)[:, :, : self.rules.max_length]
+        wholes = torch.stack([whole_logit(one.spans, one.none) for one in logits]).mean(dim=0)
         _, n, longest = probabilities.shape
         best, at = probabilities.flatten(1).topk(min(BEST_SPANS, n * longest), dim=1)
         start, end = (side.cpu().numpy() for side in start_and_end(probabilities))
@@ -221,7 +231,8 @@ class Answerer:
             scored = ((*divmod(place, longest), score) for place, score in places)
             size = len(w.tokens)
             candidates = self._candidates(scored, w.tokens, text)
-            found.append(Found(candidates, start[i, :size], end[i, :size], w.at))
+            heat = start[i, :size], end[i, :size]
+            found.append(Found(candidates, *heat, w.at, float(wholes[i])))
         return found
 
     def _candidates(
@@ -241,6 +252,8 @@ class Answerer:
         self, asked: Question, encoded: EncodedQuestion, found: list[list[Found]]
     ) -> Answered:
         """One question's windows put together: the best per string in a passage, then the vote."""
+        if self.rules.together:
+            found = sharing_a_softmax(found)
         per_passage: list[dict[str, float]] = []
         heat = []
         for passage, parts in zip(encoded.passages, found, strict=True):
@@ -268,6 +281,13 @@ class Answerer:
         normalise = self.members[0].knowledge.text.normalise
         levelled = normalise(asked)
         return lambda answer: normalise(answer) not in levelled
+
+
+def sharing_a_softmax(found: list[list[Found]]) -> list[list[Found]]:
+    """Windows of several passages, whose scores are now shares of one sum over all of them."""
+    wholes = torch.tensor([window.whole for windows in found for window in windows])
+    shares = iter(wholes.softmax(dim=0).tolist())
+    return [[window.times(next(shares)) for window in windows] for windows in found]
 
 
 def token_widths(tokens: Tokens, text: str, level: Level) -> NDArray[np.floating]:

@@ -1,4 +1,4 @@
-"""Training batches: every question once an epoch with one random passage, a function of the step.
+"""Training batches: every question once an epoch with random passages, a function of the step.
 
 Questions are read in pools of several batches and sorted by length within a pool, so that little
 of a batch is padding.
@@ -7,7 +7,7 @@ of a batch is padding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from kexue_cli.run.ranks import Ranks
 from kexue_cli.tasks.dgcnn.crops import Crop, crop
-from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
-from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example, join
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedPassage, EncodedQuestion, EncodedSet
+from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example
 
 POOL = 16  # batches
 
@@ -30,6 +30,7 @@ class Batch:
         question, question_words, question_tags: (batch, length) int64, and of the passage.
         features: (batch, length of the passages, 8).
         spans: (k, 3) example, first and last token of every correct span.
+        group: (batch,) number of the question within the batch: its passages share a softmax.
     """
 
     question: Tensor
@@ -40,13 +41,19 @@ class Batch:
     passage_tags: Tensor
     features: Tensor
     spans: Tensor
+    group: Tensor
 
     def __len__(self) -> int:
         return len(self.question)
 
 
-def collate(examples: Sequence[Example], device: torch.device) -> Batch:
-    """A batch of at least one example; empty texts become one position of padding."""
+def collate(
+    examples: Sequence[Example], device: torch.device, group: Sequence[int] | None = None
+) -> Batch:
+    """A batch of at least one example; empty texts become one position of padding.
+
+    `group` numbers the question of each example; None: all are of different ones.
+    """
     questions, passages = [e.question for e in examples], [e.passage for e in examples]
     n = max(1, *(len(p) for p in passages))
     features = np.zeros((len(passages), n, 8), np.float32)
@@ -58,6 +65,7 @@ def collate(examples: Sequence[Example], device: torch.device) -> Batch:
         *padded(passages),
         torch.from_numpy(features),
         torch.from_numpy(np.concatenate(spans)),
+        torch.tensor(range(len(examples)) if group is None else group, dtype=torch.int64),
     ]
     return Batch(*(column.to(device) for column in columns))
 
@@ -81,7 +89,8 @@ class Batches:
         word_dropout: share of words whose id is set to 0.
         positive: share of draws that take a passage with an answer where there is one; the rest
             takes any.
-        joined: share of draws that have another passage of the question before or behind it.
+        together: passages of a question, which share a softmax; the first of them is the one that
+            `positive` is about.
     """
 
     questions: EncodedSet
@@ -94,7 +103,7 @@ class Batches:
     seed: int
     ranks: Ranks
     device: torch.device
-    joined: float = 0.0
+    together: int = 1
     seconds: float = field(default=0.0, init=False)  # spent in here, to be shown
 
     def __post_init__(self) -> None:
@@ -107,25 +116,27 @@ class Batches:
     def __call__(self, first_step: int) -> Iterator[Batch]:
         """Batches from `first_step` on, without end."""
         step, pool = first_step, -1
-        examples: list[list[Example]] = []
+        drawn: list[list[list[Example]]] = []
         while True:
             began = perf_counter()
             if step // POOL != pool:
                 pool = step // POOL
-                examples = self._pool(pool)
-            rows = examples[step % POOL]
-            batch = collate(rows[self.ranks.slice(len(rows))], self.device)
+                drawn = self._pool(pool)
+            rows = drawn[step % POOL]
+            rows = rows[self.ranks.slice(len(rows))]
+            group = [i for i, examples in enumerate(rows) for _ in examples]
+            batch = collate([e for examples in rows for e in examples], self.device, group)
             self.seconds += perf_counter() - began
             yield batch
             step += 1
 
-    def _pool(self, pool: int) -> list[list[Example]]:
-        """The examples of `POOL` batches, each batch of like lengths, in random order."""
+    def _pool(self, pool: int) -> list[list[list[Example]]]:
+        """Questions of `POOL` batches, each of like lengths, the batches in random order."""
         rng = np.random.default_rng([self.seed, pool])
         size = POOL * self.batch_size
         rows = [self._row(pool * size + i) for i in range(size)]
         found = [self._draw(int(row), rng) for row in rows]
-        found.sort(key=lambda e: len(e.passage))
+        found.sort(key=lambda examples: max(len(e.passage) for e in examples))
         batches = [found[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
         return [batches[i] for i in rng.permutation(POOL)]
 
@@ -145,35 +156,32 @@ class Batches:
             self._kept = (epoch, order)
         return self._kept[1]
 
-    def _draw(self, row: int, rng: np.random.Generator) -> Example:
-        """A question with one of its passages, maybe joined, cropped, some words unknown."""
+    def _draw(self, row: int, rng: np.random.Generator) -> list[Example]:
+        """A question with `together` of its passages, cropped, some words unknown."""
         n_passages = int(self._n_passages[row])
-        question = self.questions.question(row, int(rng.integers(n_passages)))
+        first = int(rng.integers(n_passages))
+        question = self.questions.question(row, first)
         if rng.random() < self.positive and not len(question.passages[0].spans):
             whole = self.questions.question(row)
             answered = [i for i, p in enumerate(whole.passages) if len(p.spans)]
             if answered:
-                whole.passages[0] = whole.passages[int(rng.choice(answered))]
-                question = whole
-        drawn = example(question, question.passages[0], self.level)
-        if n_passages > 1 and rng.random() < self.joined:
-            drawn = self._with_another(row, drawn, rng)
-        drawn = crop(drawn, self.limit, self.rule, rng)
+                first = int(rng.choice(answered))
+                question = replace(whole, passages=[whole.passages[first]])
+        passages = [question.passages[0]]
+        others = min(self.together, n_passages) - 1
+        if others:
+            for i in rng.choice(n_passages - 1, others, replace=False):
+                passages += self.questions.question(row, int(i + (i >= first))).passages
+        return [self._example(question, passage, rng) for passage in passages]
+
+    def _example(
+        self, question: EncodedQuestion, passage: EncodedPassage, rng: np.random.Generator
+    ) -> Example:
+        drawn = crop(example(question, passage, self.level), self.limit, self.rule, rng)
         if self.word_dropout:
             for tokens in (drawn.question, drawn.passage):
                 forget_words_(tokens, self.word_dropout, rng)
         return drawn
-
-    def _with_another(self, row: int, drawn: Example, rng: np.random.Generator) -> Example:
-        """With a further passage of the question on either side: kexue.fm 5409's concatenation.
-
-        Where passages without an answer are retrieved and those with one are not, this also keeps
-        a passage's length from telling whether it holds an answer.
-        """
-        number = int(rng.integers(self._n_passages[row]))
-        question = self.questions.question(row, number)
-        other = example(question, question.passages[0], self.level)
-        return join(drawn, other) if rng.random() < 0.5 else join(other, drawn)
 
 
 def forget_words_(tokens: Tokens, share: float, rng: np.random.Generator) -> None:

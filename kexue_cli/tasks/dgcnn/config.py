@@ -51,11 +51,11 @@ class DgcnnTask(TaskConfig):
     name: str = "dgcnn"
     _target_: str = "kexue_cli.tasks.dgcnn.task.DgcnnTask"
     scorer: Scorer = Scorer.sogouqa
-    batch_size: int = 32  # questions, each with one passage
+    batch_size: int = 32  # questions, each with task.together passages
     max_length: int = 256  # tokens of a training passage
     crop: CropRule = CropRule.answer
     positive: float = 0.0  # share of draws that take a passage with an answer; the rest takes any
-    joined: float = 0.0  # share of draws with another passage of the question beside theirs
+    together: int = 1  # passages of a question under one softmax; model=dgcnn
     word_dropout: float = 0.0  # share of words unknown while training
     first: StageConfig = field(default_factory=lambda: StageConfig(steps=400))
     second: StageConfig = field(default_factory=StageConfig)
@@ -147,10 +147,17 @@ def check(cfg: Any) -> None:
     """
     check_data(cfg.data, cfg.mode.name == "train")
     task, model = cfg.task, cfg.model
-    for key in ("batch_size", "max_length", "evaluate_every", "max_answer_length", "window"):
+    for key in (
+        "batch_size",
+        "max_length",
+        "evaluate_every",
+        "max_answer_length",
+        "window",
+        "together",
+    ):
         if task[key] < 1:
             raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
-    for key in ("positive", "joined", "word_dropout", "threshold", "mention"):
+    for key in ("positive", "word_dropout", "threshold", "mention"):
         if not 0 <= task[key] <= 1:
             raise ConfigError(f"task.{key}", f"from 0 to 1, found {task[key]}")
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:

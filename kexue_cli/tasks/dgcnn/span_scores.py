@@ -38,33 +38,53 @@ def ends_by_length(values: Tensor, longest: int) -> Tensor:
     return F.pad(values, (0, longest - 1)).unfold(1, longest, 1)
 
 
-def span_loss(logits: Tensor, none: Tensor, spans: Tensor) -> Tensor:
-    """Minus log of the probability of all correct spans together; of "none" where there is none.
+def span_loss(logits: Tensor, none: Tensor, spans: Tensor, group: Tensor) -> Tensor:
+    """Minus log of the probability of all correct spans of a question together.
 
-    A passage whose correct spans are all longer than those that have logits teaches nothing: 0.
+    The spans of all its passages in the batch share one softmax (the shared norm of Clark and
+    Gardner 2018, arXiv 1710.10723), so that the scores of different passages can be compared.
+    Where none of them holds an answer, "no answer" is right in each. A question whose correct
+    spans are all longer than those that have logits teaches nothing: 0.
 
     Args:
         logits: (batch, n, longest).
         none: (batch,) logit of "no answer".
         spans: (k, 3) example, first and last token of every correct span, each within n.
+        group: (batch,) number of the question, from 0 without gaps.
 
     Returns:
-        (batch,)
+        (questions,)
     """
-    whole = torch.cat([logits.flatten(1), none[:, None]], dim=1).logsumexp(dim=1)
+    whole = grouped_logsumexp(whole_logit(logits, none), group)
     example, first, last = spans.unbind(1)
     short = last - first < logits.shape[2]
-    has_answer = torch.zeros(len(none), dtype=torch.bool, device=none.device)
-    has_answer[example] = True
+    has_answer = torch.zeros(len(whole), dtype=torch.bool, device=none.device)
+    has_answer[group[example]] = True
     at, first, length = example[short], first[short], (last - first)[short]
-    # log of a sum of exponentials over each example's spans, relative to `whole` <= 0
-    shares = (logits[at, first, length] - whole[at]).exp()
-    right = torch.zeros_like(none).index_add(0, at, shares)
-    right = torch.where(has_answer, right, (none - whole).exp())
+    # log of a sum of exponentials over each question's spans, relative to `whole` <= 0
+    shares = (logits[at, first, length] - whole[group[at]]).exp()
+    zero = torch.zeros_like(whole)
+    right = zero.index_add(0, group[at], shares)
+    silent = zero.index_add(0, group, (none - whole[group]).exp())
+    right = torch.where(has_answer, right, silent)
     taught = right > 0
     return torch.where(
         taught, -right.where(taught, torch.ones_like(right)).clamp(min=1e-30).log(), 0.0
     )
+
+
+def whole_logit(logits: Tensor, none: Tensor) -> Tensor:
+    """Log of the sum of the exponentials of all spans and "no answer": (batch,)."""
+    return torch.cat([logits.flatten(1), none[:, None]], dim=1).logsumexp(dim=1)
+
+
+def grouped_logsumexp(values: Tensor, group: Tensor) -> Tensor:
+    """Log of the sum of exponentials within each group: (batch,) -> (groups,)."""
+    n_groups = int(group.max()) + 1
+    highest = values.new_full((n_groups,), LOWEST)
+    highest = highest.scatter_reduce(0, group, values.detach(), "amax")
+    sums = torch.zeros_like(highest).index_add(0, group, (values - highest[group]).exp())
+    return highest + sums.log()
 
 
 def span_probabilities(logits: Tensor, none: Tensor) -> tuple[Tensor, Tensor]:

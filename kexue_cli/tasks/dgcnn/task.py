@@ -276,6 +276,7 @@ class DgcnnTask(Task):
             task.vote,
             task.mention,
             task.expected_score,
+            task.together > 1 and self.cfg.model.name == "dgcnn",
         )
 
     def _scores(self, found: Found) -> dict[str, float]:

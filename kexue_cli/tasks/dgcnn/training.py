@@ -30,7 +30,8 @@ def reader_loss(network: nn.Module, batch: Batch) -> Loss:
     """Focal loss over characters, or minus log of the right spans' probability over passages."""
     logits = network(batch)
     if isinstance(logits, SpanLogits):
-        return Loss(span_loss(logits.spans, logits.none, batch.spans).sum(), len(batch))
+        losses = span_loss(logits.spans, logits.none, batch.spans, batch.group)
+        return Loss(losses.sum(), len(losses))
     return focal(logits, batch)
 
 
@@ -94,7 +95,7 @@ def make_batches(
         ctx.seeds.integer(f"batches {stage}"),
         ctx.ranks,
         ctx.device.torch_device,
-        options.joined,
+        options.together,
     )
 
 

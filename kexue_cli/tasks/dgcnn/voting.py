@@ -20,6 +20,10 @@ class Vote(Enum):
 
     post = "post"  # kexue.fm 5409: sum s^2 / (1 + sum s)
     roots = "roots"  # sum sqrt(s): heeds more how many passages propose it
+    sums = "sums"  # sum s: a probability where passages share a softmax (task.together)
+
+
+POWERS = {Vote.roots: 0.5, Vote.sums: 1.0}
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def vote(
         allowed: whether a candidate may be an answer at all.
     """
     passages = list(passages)
-    scores = joint_scores(passages) if rule is Vote.post else root_scores(passages)
+    scores = joint_scores(passages) if rule is Vote.post else power_sums(passages, POWERS[rule])
     best = islice(filter(allowed, sorted(scores, key=scores.__getitem__, reverse=True)), most)
     return [Voted(answer, scores[answer], support(answer, passages)) for answer in best]
 
@@ -68,12 +72,12 @@ def joint_scores(passages: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {answer: square / (1.0 + sums[answer]) for answer, square in squares.items()}
 
 
-def root_scores(passages: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Sum sqrt(s) of every candidate."""
+def power_sums(passages: Sequence[Mapping[str, float]], power: float) -> dict[str, float]:
+    """Sum of a power of every candidate's scores."""
     sums: dict[str, float] = {}
     for candidates in passages:
         for answer, score in candidates.items():
-            sums[answer] = sums.get(answer, 0.0) + score**0.5
+            sums[answer] = sums.get(answer, 0.0) + score**power
     return sums
 
 

@@ -49,13 +49,12 @@ SIGNATURES: build.Signatures = {
     "dense_bfloat16_format": ((), INT),
     "dense_plan": ((INT, INT, POINTER, INT, INT, INT), POINTER),
     "dense_free": ((POINTER,), None),
-    "dense_packed_bytes": ((POINTER,), ctypes.c_int64),
     "dense_record_bytes": ((POINTER, INT), ctypes.c_int64),
-    "dense_forward": ((POINTER, POINTER, POINTER, INT, POINTER, POINTER, POINTER), None),
+    "dense_forward": ((POINTER,) * 5, None),
     "dense_backward": ((POINTER,) * 8, None),
     "autoencoder_bytes": ((POINTER,) * 2, ctypes.c_int64),
     "autoencoder_forward": ((POINTER,) * 5, None),
-    "autoencoder_backward": ((POINTER,) * 6, None),
+    "autoencoder_backward": ((POINTER,) * 7, None),
 }
 
 
@@ -117,12 +116,12 @@ def _apply(
     bfloat16 = torch.is_autocast_enabled("cpu")
     chosen = plan(bfloat16, rows.shape[-1], parameters, activation, last, x is not None)
     with torch.autocast("cpu", enabled=False):
-        rows = rows.contiguous()
+        rows, parameters = rows.contiguous(), [parameter.contiguous() for parameter in parameters]
         wanted = rows.requires_grad or any(p.requires_grad for p in parameters)
         if torch.is_grad_enabled() and wanted:
             result: Tensor = _Stack.apply(chosen, rows, x, k, *parameters)
             return result
-        return chosen.run(rows, x, k, parameters, keep="nothing")[0]
+        return chosen.run(rows, x, k, parameters, keep=False)[0]
 
 
 def plan(
@@ -150,7 +149,6 @@ class Run:
     """
 
     call: Call
-    packed: Tensor
     records: Tensor
 
 
@@ -172,18 +170,15 @@ class Plan:
         )
         weakref.finalize(self, self._library.dense_free, handle)
         self.handle, self.sizes, self.bernoulli = handle, sizes, bernoulli
-        self.packed_bytes = self._library.dense_packed_bytes(handle)
 
     def run(
-        self, rows: Tensor, x: Tensor | None, k: int, parameters: Sequence[Tensor], keep: str
+        self, rows: Tensor, x: Tensor | None, k: int, parameters: Sequence[Tensor], keep: bool
     ) -> tuple[Tensor, Run | None]:
         """Rows (cells or 1, n, inputs) through the stack of every cell: the result, float32.
 
-        `keep` is what `backward` will be asked for: "nothing" (it will not be called), "weights",
-        or "weights and input".
+        `keep`: what `backward` needs. Parameters must be contiguous here and there.
         """
         cells, n = parameters[0].shape[0], rows.shape[1]
-        parameters = [parameter.contiguous() for parameter in parameters]
         images = 0 if x is None else x.shape[1]
         call = Call(
             cells,
@@ -196,26 +191,28 @@ class Plan:
             images,
             k,
         )
-        packed = torch.empty(cells * self.packed_bytes, dtype=torch.uint8)
         result = torch.empty(cells, n) if self.bernoulli else torch.empty(cells, n, self.sizes[-1])
         records = None
-        if keep != "nothing":
+        if keep:
             size = cells * self._library.dense_record_bytes(self.handle, n)
             records = torch.empty(size, dtype=torch.uint8)
         self._library.dense_forward(
             self.handle,
             ctypes.byref(call),
             pointers(parameters),
-            {"weights and input": 0, "weights": 1, "nothing": len(parameters)}[keep],
-            packed.data_ptr(),
             None if records is None else records.data_ptr(),
             result.data_ptr(),
         )
         call.input = call.x = None  # not needed again
-        return result, None if records is None else Run(call, packed, records)
+        return result, None if records is None else Run(call, records)
 
     def backward(
-        self, done: Run, result: Tensor, to_result: Tensor, to_rows: Tensor | None
+        self,
+        done: Run,
+        parameters: Sequence[Tensor],
+        result: Tensor,
+        to_result: Tensor,
+        to_rows: Tensor | None,
     ) -> list[Tensor]:
         """Gradients of the parameters; `to_rows` (cells, n, inputs) is filled where it is given."""
         cells = to_result.shape[0]
@@ -227,7 +224,7 @@ class Plan:
         self._library.dense_backward(
             self.handle,
             ctypes.byref(done.call),
-            done.packed.data_ptr(),
+            pointers(parameters),
             done.records.data_ptr(),
             result.data_ptr(),
             to_result.data_ptr(),
@@ -249,10 +246,9 @@ class _Stack(torch.autograd.Function):
     def forward(
         ctx: Any, plan: Plan, rows: Tensor, x: Tensor | None, k: int, *parameters: Tensor
     ) -> Tensor:
-        keep = "weights and input" if ctx.needs_input_grad[1] else "weights"
-        result, ctx.done = plan.run(rows, x, k, parameters, keep)
+        result, ctx.done = plan.run(rows, x, k, parameters, keep=True)
         ctx.plan, ctx.inputs = plan, rows.shape
-        ctx.save_for_backward(result)
+        ctx.save_for_backward(result, *parameters)
         return result
 
     @staticmethod
@@ -261,8 +257,8 @@ class _Stack(torch.autograd.Function):
         to_rows = None
         if ctx.needs_input_grad[1]:
             to_rows = torch.empty(to_result.shape[0], *ctx.inputs[1:])
-        (result,) = ctx.saved_tensors
-        gradients = ctx.plan.backward(ctx.done, result, to_result.contiguous(), to_rows)
+        result, *parameters = ctx.saved_tensors
+        gradients = ctx.plan.backward(ctx.done, parameters, result, to_result.contiguous(), to_rows)
         if to_rows is not None and ctx.inputs[0] != to_rows.shape[0]:
             to_rows = to_rows.sum(0, keepdim=True)
         return None, to_rows, None, None, *gradients

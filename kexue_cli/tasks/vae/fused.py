@@ -137,7 +137,12 @@ class _Kernels:
         return found, workspace
 
     def backward(
-        self, batch: _Batch, workspace: Tensor, z: Tensor, to: Sequence[Tensor | None]
+        self,
+        batch: _Batch,
+        parameters: Sequence[Tensor],
+        workspace: Tensor,
+        z: Tensor,
+        to: Sequence[Tensor | None],
     ) -> list[Tensor | None]:
         """Gradients of the parameters from those of the fields of `Densities`."""
         shapes = self.shapes
@@ -149,6 +154,7 @@ class _Kernels:
         dense.library().autoencoder_backward(
             ctypes.byref(self.sizes),
             ctypes.byref(batch),
+            dense.pointers(parameters),
             workspace.data_ptr(),
             z.data_ptr(),
             dense.pointers(given),
@@ -169,12 +175,12 @@ class _Fused(torch.autograd.Function):
         ctx.kernels, ctx.batch = kernels, kernels.batch(x, noise)
         contiguous = [parameter.contiguous() for parameter in parameters]
         found, ctx.workspace = kernels.forward(ctx.batch, contiguous)
-        ctx.save_for_backward(x, noise, found[4])
+        ctx.save_for_backward(x, noise, found[4], *contiguous)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *to: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of every parameter; of x and of the noise there is none."""
-        _, _, z = ctx.saved_tensors
-        return None, None, None, *ctx.kernels.backward(ctx.batch, ctx.workspace, z, to)
+        _, _, z, *parameters = ctx.saved_tensors
+        return None, None, None, *ctx.kernels.backward(ctx.batch, parameters, ctx.workspace, z, to)

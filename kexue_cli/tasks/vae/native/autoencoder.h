@@ -36,20 +36,17 @@ struct Densities {
 
 struct Workspace {  // what `backward` needs of `forward`, one after the other
   size_t bytes = 0;
-  char *encoder, *encoder_records, *decoder, *decoder_records, *heads[2], *head_records[2];
+  char *encoder_records, *decoder_records, *head_records[2];
   float *features, *raw, *sigma;  // of each image; raw: log_var before it is cut
   float *to_z, *to_draws, *to_heads[2], *to_features[2];  // gradients, to_draws at each draw's log-likelihood
 
   Workspace(const Network& net, const Batch& batch, char* base) {
     const auto block = [&](size_t size) { return base + take(bytes, size); };
     const auto floats = [&](size_t count) { return reinterpret_cast<float*>(block(count * sizeof(float))); };
-    const auto stack = [&](const Plan& plan, int rows, char*& packed, char*& records) {
-      packed = block(batch.cells * plan.packed_bytes);
-      records = block(batch.cells * cell_record_bytes(plan, rows));
-    };
-    stack(*net.encoder, batch.images, encoder, encoder_records);
-    stack(*net.decoder, batch.images * batch.k, decoder, decoder_records);
-    for (int h = 0; h < 2; ++h) stack(*net.head, batch.images, heads[h], head_records[h]);
+    const auto records = [&](const Plan& plan, int rows) { return block(batch.cells * cell_record_bytes(plan, rows)); };
+    encoder_records = records(*net.encoder, batch.images);
+    decoder_records = records(*net.decoder, batch.images * batch.k);
+    for (char*& place : head_records) place = records(*net.head, batch.images);
     const size_t rows = batch.rows(), numbers = rows * net.latents();
     features = floats(rows * net.features()), raw = floats(numbers), sigma = floats(numbers);
     to_z = floats(numbers * batch.k), to_draws = floats(rows * batch.k);
@@ -139,11 +136,13 @@ inline void draw(const Network& net, const Batch& batch, const Workspace& w, con
 
 // work(first, count, threads) for groups of cells. Where there are enough, each thread takes whole cells, the same ones
 // every time, so that their weights, gradients and moments stay in its core's cache; all share what is left over.
+// The backward pass begins with the cells that the forward pass ended with: they are still there.
 template <class Work>
-void for_cells(const Batch& batch, const Work& work) {
-  const int whole = batch.cells / batch.threads * batch.threads;
-#pragma omp parallel for schedule(static) num_threads(batch.threads) if (batch.threads > 1 && whole > 0)
-  for (int cell = 0; cell < whole; ++cell) work(cell, 1, 1);
+void for_cells(const Batch& batch, bool backwards, const Work& work) {
+  const int own = batch.cells / batch.threads, whole = own * batch.threads;
+#pragma omp parallel for schedule(static) num_threads(batch.threads) if (batch.threads > 1 && own > 0)
+  for (int thread = 0; thread < batch.threads; ++thread)
+    for (int i = 0; i < own; ++i) work(thread * own + (backwards ? own - 1 - i : i), 1, 1);
   if (whole < batch.cells) work(whole, batch.cells - whole, batch.threads);
 }
 
@@ -187,12 +186,12 @@ void encode_and_decode(const Network& net, const Batch& batch, const float* cons
   const TinyAsZero scope;
   const Workspace w(net, batch, base);
   const float* const* heads = parameters + 2 * net.encoder->layers.size();
-  forward<T>(*net.encoder, encoder_call(batch), parameters, 1, w.encoder, w.encoder_records, w.features);
+  forward<T>(*net.encoder, encoder_call(batch), parameters, w.encoder_records, w.features);
   for (int h = 0; h < 2; ++h)
-    forward<Single>(*net.head, head_call(batch, w.features), heads + 2 * h, 0, w.heads[h], w.head_records[h],
+    forward<Single>(*net.head, head_call(batch, w.features), heads + 2 * h, w.head_records[h],
                     h ? w.raw : found.mean);
   draw(net, batch, w, found);
-  forward<T>(*net.decoder, decoder_call(batch, found.z), heads + 4, 0, w.decoder, w.decoder_records, found.likelihood);
+  forward<T>(*net.decoder, decoder_call(batch, found.z), heads + 4, w.decoder_records, found.likelihood);
   for (size_t row = 0; row < batch.rows() * batch.k; ++row)
     found.weights[row] = found.likelihood[row] + found.prior[row] - found.posterior[row];
 }
@@ -239,25 +238,27 @@ inline void image_gradient(const Network& net, const Batch& batch, const Workspa
 
 // gradients of all parameters, in their order; those of the decoder only where its likelihood has one
 template <class T>
-void back_to_parameters(const Network& net, const Batch& batch, char* base, const float* z, const Gradients& to,
-                        float* const* gradients) {
+void back_to_parameters(const Network& net, const Batch& batch, const float* const* parameters, char* base,
+                        const float* z, const Gradients& to, float* const* gradients) {
   const TinyAsZero scope;
   const Workspace w(net, batch, base);
   const size_t rows = batch.rows(), draws = rows * batch.k;
-  float* const* heads = gradients + 2 * net.encoder->layers.size();
+  const size_t of_encoder = 2 * net.encoder->layers.size();
+  const float* const* head_parameters = parameters + of_encoder;
+  float* const* heads = gradients + of_encoder;
   if (to.likelihood || to.weights) {
     for (size_t row = 0; row < draws; ++row) w.to_draws[row] = at_row(to.likelihood, row) + at_row(to.weights, row);
-    backward<T>(*net.decoder, decoder_call(batch, z), w.decoder, w.decoder_records, nullptr, w.to_draws, heads + 4,
-                w.to_z);
+    backward<T>(*net.decoder, decoder_call(batch, z), head_parameters + 4, w.decoder_records, nullptr, w.to_draws,
+                heads + 4, w.to_z);
   } else {
     std::fill_n(w.to_z, draws * net.latents(), 0.f);
   }
   for_images(net, batch, [&](size_t image) { image_gradient(net, batch, w, z, to, image); });
   for (int h = 0; h < 2; ++h)
-    backward<Single>(*net.head, head_call(batch, w.features), w.heads[h], w.head_records[h], w.raw, w.to_heads[h],
-                     heads + 2 * h, w.to_features[h]);
+    backward<Single>(*net.head, head_call(batch, w.features), head_parameters + 2 * h, w.head_records[h], w.raw,
+                     w.to_heads[h], heads + 2 * h, w.to_features[h]);
   add(w.to_features[0], w.to_features[1], rows * net.features());
-  backward<T>(*net.encoder, encoder_call(batch), w.encoder, w.encoder_records, w.features, w.to_features[0], gradients,
+  backward<T>(*net.encoder, encoder_call(batch), parameters, w.encoder_records, w.features, w.to_features[0], gradients,
               nullptr);
 }
 

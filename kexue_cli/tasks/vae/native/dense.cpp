@@ -5,7 +5,7 @@
 // 32 x 32; bias, activation and likelihood are computed on it before anything else is stored. The float32 and bfloat16
 // forms are one template: the unit of arithmetic is 32 bits, one float, or two bfloat16 for vdpbf16ps and tdpbf16ps,
 // which multiply pairs and sum in float32.
-// Weights stay float32 outside; they are packed for every step, and gradients come back as float32.
+// Weights stay float32 outside; they are packed for every pass, and gradients come back as float32.
 
 #include "autoencoder.h"
 #include "stack.h"
@@ -29,26 +29,23 @@ void* dense_plan(int format, int n_sizes, const int* sizes, int activation, int 
   return plan;
 }
 void dense_free(void* plan) { delete static_cast<Plan*>(plan); }
-int64_t dense_packed_bytes(const void* plan) { return static_cast<const Plan*>(plan)->packed_bytes; }
 int64_t dense_record_bytes(const void* plan, int rows) {
   return cell_record_bytes(*static_cast<const Plan*>(plan), rows);
 }
 
-// layers from `first_transposed` on are packed for the backward pass too; records: null where there will be none
-void dense_forward(const void* plan_, const Call* call, const float* const* parameters, int first_transposed,
-                   char* packed, char* records, float* result) {
+// records: null where there will be no backward pass
+void dense_forward(const void* plan_, const Call* call, const float* const* parameters, char* records,
+                   float* result) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
-  in_format(plan, [&]<class T>(T) {
-    forward<T>(plan, *call, parameters, first_transposed, packed, records, result);
-  });
+  in_format(plan, [&]<class T>(T) { forward<T>(plan, *call, parameters, records, result); });
 }
 
 // gradients (2 for each layer) and to_input (or null) are overwritten
-void dense_backward(const void* plan_, const Call* call, const char* packed, char* records, const float* result,
-                    const float* to_result, float* const* gradients, float* to_input) {
+void dense_backward(const void* plan_, const Call* call, const float* const* parameters, char* records,
+                    const float* result, const float* to_result, float* const* gradients, float* to_input) {
   const Plan& plan = *static_cast<const Plan*>(plan_);
   in_format(plan, [&]<class T>(T) {
-    backward<T>(plan, *call, packed, records, result, to_result, gradients, to_input);
+    backward<T>(plan, *call, parameters, records, result, to_result, gradients, to_input);
   });
 }
 
@@ -61,7 +58,7 @@ void autoencoder_forward(const Network* net, const Batch* batch, const float* co
                          const Densities<float>* found) {
   const size_t own = workspace_of_cell(*net, *batch);
   in_format(*net->encoder, [&]<class T>(T) {
-    for_cells(*batch, [&](int first, int count, int threads) {
+    for_cells(*batch, false, [&](int first, int count, int threads) {
       encode_and_decode<T>(*net, cells_of(*net, *batch, first, count, threads),
                            cells_of(*net, parameters, first).data(), workspace + first * own,
                            cells_of(*net, *batch, *found, first));
@@ -71,14 +68,14 @@ void autoencoder_forward(const Network* net, const Batch* batch, const float* co
 
 // once after each forward pass, with its workspace; `gradients` (2 for each layer) are overwritten, but those of the
 // decoder are left alone where neither the likelihood nor the weights have one: they may be null
-void autoencoder_backward(const Network* net, const Batch* batch, char* workspace, const float* z,
-                          const Densities<const float>* to, float* const* gradients) {
+void autoencoder_backward(const Network* net, const Batch* batch, const float* const* parameters, char* workspace,
+                          const float* z, const Densities<const float>* to, float* const* gradients) {
   const size_t own = workspace_of_cell(*net, *batch), latents = size_t(batch->images) * batch->k * net->latents();
   in_format(*net->encoder, [&]<class T>(T) {
-    for_cells(*batch, [&](int first, int count, int threads) {
-      back_to_parameters<T>(*net, cells_of(*net, *batch, first, count, threads), workspace + first * own,
-                            z + first * latents, cells_of(*net, *batch, *to, first),
-                            cells_of(*net, gradients, first).data());
+    for_cells(*batch, true, [&](int first, int count, int threads) {
+      back_to_parameters<T>(*net, cells_of(*net, *batch, first, count, threads),
+                            cells_of(*net, parameters, first).data(), workspace + first * own, z + first * latents,
+                            cells_of(*net, *batch, *to, first), cells_of(*net, gradients, first).data());
     });
   });
 }

@@ -46,7 +46,8 @@ struct TiledHalf : BFloat16 {
 
 struct Layer {
   int in, out;
-  size_t forward, transposed, bias;  // byte offsets in the packed weights
+  size_t forward, bias;  // byte offsets in what is packed for the forward pass
+  size_t transposed;     // and for the backward pass
 };
 
 enum Format { kSingle, kHalf, kTiledHalf };
@@ -57,7 +58,7 @@ struct Plan {
   int activation, last_activation;
   std::vector<Layer> layers;
   int widest = 0, most_rows = 0, row_multiple = 0;  // of a block
-  size_t packed_bytes = 0, gradient_floats = 0;
+  size_t packed_bytes = 0, gradient_floats = 0;  // of a cell; packed for either pass
   size_t row_bytes = 0;  // of a record: the input of every layer, and the derivative of the likelihood
 };
 
@@ -104,17 +105,18 @@ size_t take(size_t& total, size_t bytes) {  // cache-line aligned
 template <class T>
 void lay_out(Plan& plan, const std::vector<int>& sizes) {
   const auto bytes = [](int reduced, int kept) { return size_t(units_of<T>(reduced)) * width_of<T>(kept) * 4; };
-  size_t recorded = plan.bernoulli ? width_of<T>(sizes.back()) : 0;
+  size_t recorded = plan.bernoulli ? width_of<T>(sizes.back()) : 0, back_bytes = 0;
   for (size_t l = 0; l + 1 < sizes.size(); ++l) {
     Layer layer{sizes[l], sizes[l + 1], 0, 0, 0};
     layer.forward = take(plan.packed_bytes, bytes(layer.in, layer.out));
-    layer.transposed = take(plan.packed_bytes, bytes(layer.out, layer.in));
     layer.bias = take(plan.packed_bytes, width_of<T>(layer.out) * sizeof(float));
+    layer.transposed = take(back_bytes, bytes(layer.out, layer.in));
     plan.layers.push_back(layer);
     plan.gradient_floats += size_t(layer.in + 1) * layer.out;
     recorded += width_of<T>(layer.in);
   }
   for (int size : sizes) plan.widest = std::max(plan.widest, width_of<T>(size));
+  plan.packed_bytes = std::max(plan.packed_bytes, back_bytes);
   plan.most_rows = T::kBlock, plan.row_multiple = T::kRows;
   plan.row_bytes = recorded * sizeof(typename T::Element);
 }
@@ -174,18 +176,26 @@ void pack_columns(const float* w, int kept, int reduced, int32_t* packed) {  // 
 }
 
 template <class T>
-void pack(const Plan& plan, const float* const* parameters, size_t first_transposed, char* packed) {
+void pack_forward(const Plan& plan, const float* const* parameters, int cell, char* packed) {
   using Element = typename T::Element;
   for (size_t l = 0; l < plan.layers.size(); ++l) {
     const Layer& layer = plan.layers[l];
-    const float *weight = parameters[2 * l], *bias = parameters[2 * l + 1];
+    const float* weight = parameters[2 * l] + size_t(cell) * layer.in * layer.out;
+    const float* bias = parameters[2 * l + 1] + size_t(cell) * layer.out;
     pack_rows<T>(weight, layer.in, layer.out, reinterpret_cast<Element*>(packed + layer.forward));
-    if (l >= first_transposed)
-      pack_columns<T>(weight, layer.in, layer.out, reinterpret_cast<int32_t*>(packed + layer.transposed));
     float* start = reinterpret_cast<float*>(packed + layer.bias);
     const bool pixels = plan.bernoulli && l + 1 == plan.layers.size();
     std::fill_n(start, width_of<T>(layer.out), pixels ? kNever : 0.f);
     std::copy_n(bias, layer.out, start);
+  }
+}
+
+template <class T>
+void pack_backward(const Plan& plan, const float* const* parameters, int cell, size_t first_layer, char* packed) {
+  for (size_t l = first_layer; l < plan.layers.size(); ++l) {
+    const Layer& layer = plan.layers[l];
+    const float* weight = parameters[2 * l] + size_t(cell) * layer.in * layer.out;
+    pack_columns<T>(weight, layer.in, layer.out, reinterpret_cast<int32_t*>(packed + layer.transposed));
   }
 }
 

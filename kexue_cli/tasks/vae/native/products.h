@@ -186,21 +186,21 @@ inline void add_weight_gradient_by_tiles(float* gradient, bool fresh, int inputs
 #endif
 
 // gradient (inputs x columns, float32) += x^T z over `rows` rows, or = where it is `fresh`; x and z padded, by
-// Pass::pairs
+// Pass::pairs. A row of the gradient is written to its end before the next ones: that is how memory is fast.
 template <class T>
 void add_weight_gradient(float* gradient, bool fresh, int inputs, int columns, const int32_t* x, const int32_t* z,
                          int steps) {
   const ptrdiff_t x_step = width_of<T>(inputs), z_step = width_of<T>(columns);
-  for (int column = 0; column < columns; column += kTileVectors * kLanes) {
-    const bool wide = columns - column > kLanes;
-    const __mmask16 mask = mask_of(columns - column - (wide ? kLanes : 0));
-    in_pieces(inputs, [&](int input, auto size) {
-      constexpr int R = decltype(size)::value;
+  in_pieces(inputs, [&](int input, auto size) {
+    constexpr int R = decltype(size)::value;
+    for (int column = 0; column < columns; column += kTileVectors * kLanes) {
+      const bool wide = columns - column > kLanes;
+      const __mmask16 mask = mask_of(columns - column - (wide ? kLanes : 0));
       float* target = gradient + ptrdiff_t(input) * columns + column;
       if (wide) outer_tile<T, R, 2>(target, fresh, columns, x + input, x_step, z + column, z_step, steps, mask);
       else outer_tile<T, R, 1>(target, fresh, columns, x + input, x_step, z + column, z_step, steps, mask);
-    }, [] {});
-  }
+    }
+  }, [] {});
 }
 
 }  // namespace

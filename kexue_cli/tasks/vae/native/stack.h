@@ -17,25 +17,20 @@ struct Call {  // arrays of all cells; an input or images that all cells share a
   int images, k;
 };
 
-template <class T>
-void pack_cells(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed,
-                char* packed) {
-#pragma omp parallel for num_threads(call.threads) if (call.threads > 1 && call.cells > 1)
-  for (int cell = 0; cell < call.cells; ++cell) {
-    std::vector<const float*> own;
-    for (size_t l = 0; l < plan.layers.size(); ++l) {
-      const Layer& layer = plan.layers[l];
-      own.push_back(parameters[2 * l] + size_t(cell) * layer.in * layer.out);
-      own.push_back(parameters[2 * l + 1] + size_t(cell) * layer.out);
-    }
-    pack<T>(plan, own.data(), first_transposed, packed + cell * plan.packed_bytes);
-  }
+// pack(cell, packed) for all cells; what is packed is there until this thread's next call
+template <class Pack>
+const char* pack_cells(const Plan& plan, const Call& call, const Pack& pack) {
+  char* packed = scratch<char>(6, call.cells * plan.packed_bytes);
+#pragma omp parallel for schedule(static) num_threads(call.threads) if (call.threads > 1 && call.cells > 1)
+  for (int cell = 0; cell < call.cells; ++cell) pack(cell, packed + cell * plan.packed_bytes);
+  return packed;
 }
 
+// records: null where there will be no backward pass
 template <class T>
-void forward(const Plan& plan, const Call& call, const float* const* parameters, int first_transposed, char* packed,
-             char* records, float* result) {
-  pack_cells<T>(plan, call, parameters, first_transposed, packed);
+void forward(const Plan& plan, const Call& call, const float* const* parameters, char* records, float* result) {
+  const char* packed =
+      pack_cells(plan, call, [&](int cell, char* to) { pack_forward<T>(plan, parameters, cell, to); });
   const Shares shares(plan, call.rows);
   const int inputs = plan.layers[0].in, pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
   const size_t record = plan.row_bytes * shares.block, cell_records = cell_record_bytes(plan, call.rows);
@@ -82,8 +77,10 @@ void backward_share(const Plan& plan, const Call& call, int cell, int share, con
 }
 
 template <class T>
-void backward(const Plan& plan, const Call& call, const char* packed, char* records, const float* result,
+void backward(const Plan& plan, const Call& call, const float* const* parameters, char* records, const float* result,
               const float* to_result, float* const* gradients, float* to_input) {
+  const char* packed = pack_cells(
+      plan, call, [&](int cell, char* to) { pack_backward<T>(plan, parameters, cell, to_input ? 0 : 1, to); });
   const Shares shares(plan, call.rows);
   const size_t cell_records = cell_record_bytes(plan, call.rows), size = plan.gradient_floats;
   thread_local std::vector<float> sums;  // of each share but the first, which sums in place
