@@ -1,18 +1,20 @@
-"""The default method: penalised unigram EM, refined by a Bayesian word model.
+"""The default method: penalised unigram EM, refined by a committee of Bayesian word models.
 
 1. `unigram_mdl` gives a first segmentation; two-part description length chooses its exponent b.
    That length charges a word seen once twice, when it is spelled and when it is used, so the choice
-   errs towards short words. A small committee goes on: b, and exponents up to a step below it.
-2. Every member: blocked Gibbs sampling (Mochihashi et al. 2009) of the word model of `bigram.py`
-   from there. The spelling model, learned from the words found so far, lets words occur that were
-   seen only once. A word still pays `penalty * len^b`.
+   errs towards short words.
+2. Each member of a small committee goes on from EM with an exponent of its own: blocked Gibbs
+   sampling (Mochihashi et al. 2009) of the word model of `bigram.py`. The spelling model, learned
+   from the words found so far, lets words occur that were seen only once. A word still pays
+   `penalty * len^b`.
 3. A cut is made where more than half of the members' last samples have one.
 
 Whether words depend on the word before is decided by description length too. Where letters are
 spelled, a bigram explains frequent phrases without gluing them, and the two-part length of the
 text falls. Where a character is a morpheme, as in Chinese, a bigram explains a word of two
-characters just as well as two words of one, cuts it, and the two-part length rises: then words are
-independent.
+characters just as well as two words of one, and the two-part length rises. Then members of both
+kinds vote, for their mistakes differ: to independent words, kept short by the whole penalty, and
+to bigrams.
 
 The sampler starts near a good optimum and is not run to equilibrium: from far away it would end in
 longer units, which this model, like every pure entropy criterion, likes better than words.
@@ -24,7 +26,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
@@ -34,17 +35,19 @@ from kexue_cli.tasks.minent.bigram_lexicon import (
     BigramLexicon,
     learn_lexicon,
     spelled_along,
+    tokens_of,
     word_spelling,
 )
+from kexue_cli.tasks.minent.committee import Committee, Member, exponent_of_stretches, plan
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.lattice import Lattice, consensus
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.scores import words_of
 from kexue_cli.tasks.minent.segment import usable_workers
 from kexue_cli.tasks.minent.unigram_mdl import (
-    EXPONENT_STEPS,
     find_trial,
+    flat_places,
     learn_lattice,
+    spelled,
     try_exponent,
 )
 
@@ -52,8 +55,10 @@ if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 CHECKPOINT_SWEEPS = 5
-MEMBER_STEP = EXPONENT_STEPS[-1] / 2
 DECIDING_SWEEPS = 10  # of the bigram, then its two-part length is compared with that of EM
+MOST_SWEEPS, FEWEST_SWEEPS = 60, 15
+SAMPLED_CHARACTERS = 60_000_000  # by each member in all its sweeps, where that is enough sweeps
+VOTING = 2 / 3  # of the sweeps
 
 
 class Best:
@@ -61,10 +66,12 @@ class Best:
 
     exponent         of the length penalty; None: chosen by two-part description length
     iterations       of EM
-    members          of the committee, odd; their exponents lie half a step apart
-    dependence       `bigram`, `none` (words are independent), or `auto`: by description length
-    sweeps, average  Gibbs sweeps, and how many of the last ones vote
-    penalty          share of the length penalty that stays in the Bayesian model
+    members          of the committee, odd; None: 3 bigrams, or 5 of both kinds
+    dependence       `bigram`, `none` (words are independent), `both`, or `auto`: bigram or both, by
+                     description length
+    sweeps, average  Gibbs sweeps, and how many of the last ones vote; None: by the text's size
+    penalty, independent_penalty   share of the length penalty that stays in the Bayesian model,
+                     with a bigram and with independent words
     discount, strength, word_discount, word_strength   of the two Pitman-Yor levels
     max_length       longest word in characters; None: by the alphabet
     max_characters   learn from about so many characters at the start of the text
@@ -74,11 +81,12 @@ class Best:
         self,
         exponent: float | None,
         iterations: int,
-        members: int,
+        members: int | None,
         dependence: str,
-        sweeps: int,
-        average: int,
+        sweeps: int | None,
+        average: int | None,
         penalty: float,
+        independent_penalty: float,
         discount: float,
         strength: float,
         word_discount: float,
@@ -88,7 +96,8 @@ class Best:
     ) -> None:
         self.given_exponent, self.iterations = exponent, iterations
         self.members, self.dependence = members, dependence
-        self.sweeps, self.average, self.penalty = sweeps, average, penalty
+        self.sweeps, self.average = sweeps, average
+        self.penalties = {True: penalty, False: independent_penalty}
         self.levels = (discount, strength, word_discount, word_strength)
         self.max_length, self.max_characters = max_length, max_characters
         self._model: BigramLexicon
@@ -99,43 +108,60 @@ class Best:
         lattice = learn_lattice(ctx, corpus, self.max_length, self.max_characters)
         saved = (ctx.resume or {}).get("fit")
         committee = self._begin(ctx, lattice) if saved is None else Committee.from_state(saved)
-        if committee.dependent is None:
-            self._decide(ctx, lattice, committee)
-        self._ends = self._sample(ctx, lattice, committee, self.sweeps, committee)
-        self._model = learn_lexicon(lattice, self._ends, self._settings(lattice, committee, 0))
+        self._ends = self._sample(ctx, lattice, committee, *self._effort(ctx, lattice))
+        settings = self._settings(lattice, committee.members[0])
+        self._model = learn_lexicon(lattice, self._ends, settings)
         ctx.save_checkpoint({"task": self.state_dict(), "fit": None})
 
     def _begin(self, ctx: Context, lattice: Lattice) -> Committee:
-        """The members' exponents and their segmentations by EM."""
+        """The members and their segmentations by EM."""
         trial = find_trial(ctx, lattice, self.given_exponent, self.iterations)
-        exponents, ends = [trial.exponent], [trial.ends]
-        for k in range(1, self.members):
-            exponents.append(round(max(trial.exponent - k * MEMBER_STEP, 0.0), 4))
-            ends.append(try_exponent(lattice, exponents[-1], self.iterations).ends)
+        ctx.save_checkpoint({"task": {}, "fit": None})
+        dependence, exponent = self.dependence, trial.exponent
+        if dependence == "auto":
+            dependence = self._decide(ctx, lattice, Member(exponent, True), trial.ends)
+        if dependence != "bigram" and self.given_exponent is None:
+            exponent = exponent_of_stretches(lattice, self.iterations)
+            ctx.console.say(f"length penalty exponent of stretches of the text: {exponent:g}")
+        members, ends = plan(dependence, exponent, self.members), []
+        for member in members:
+            same = member.exponent == trial.exponent
+            again = trial if same else try_exponent(lattice, member.exponent, self.iterations)
+            ends.append(again.ends)
             ctx.stop.raise_if_requested()
-        dependent = {"bigram": True, "none": False, "auto": None}[self.dependence]
-        committee = Committee(exponents, np.stack(ends), dependent, 0)
+        committee = Committee(members, np.stack(ends))
         ctx.save_checkpoint({"task": {}, "fit": committee.state()})
         return committee
 
-    def _decide(self, ctx: Context, lattice: Lattice, committee: Committee) -> None:
-        """Try the bigram on the first member; keep it unless the two-part length has grown."""
-        before = two_part_nats(lattice, committee.ends[0])
-        trial = Committee(committee.exponents[:1], committee.ends[:1].copy(), True, 0)
-        ends = self._sample(ctx, lattice, trial, DECIDING_SWEEPS, committee)
-        after = two_part_nats(lattice, ends)
-        committee.dependent = after <= before
+    def _decide(
+        self, ctx: Context, lattice: Lattice, member: Member, ends: NDArray[np.bool_]
+    ) -> str:
+        """Try the bigram; keep it alone unless the two-part length has grown."""
+        before = two_part_nats(lattice, ends)
+        trial = Committee([member], ends[None].copy())
+        average = max(1, round(DECIDING_SWEEPS * VOTING))
+        after = two_part_nats(
+            lattice, self._sample(ctx, lattice, trial, DECIDING_SWEEPS, average, saving=False)
+        )
         ctx.console.say(
-            f"words {'depend on the one before' if committee.dependent else 'are independent'}: "
+            f"words {'depend on the one before' if after <= before else 'both ways'}: "
             f"two-part length {before / np.log(2):.4f} bits per character without, "
             f"{after / np.log(2):.4f} with a bigram"
         )
-        ctx.save_checkpoint({"task": {}, "fit": committee.state()})
+        return "bigram" if after <= before else "both"
 
-    def _settings(self, lattice: Lattice, committee: Committee, member: int) -> Settings:
+    def _effort(self, ctx: Context, lattice: Lattice) -> tuple[int, int]:
+        """Sweeps, and how many of the last ones vote."""
+        enough = SAMPLED_CHARACTERS // len(lattice.symbols)
+        sweeps = self.sweeps or min(max(enough, FEWEST_SWEEPS), MOST_SWEEPS)
+        average = min(self.average or max(1, round(sweeps * VOTING)), sweeps)
+        run = min(sweeps, ctx.cfg.limit.steps or sweeps)
+        return run, max(1, average * run // sweeps)
+
+    def _settings(self, lattice: Lattice, member: Member) -> Settings:
         lengths = np.arange(lattice.ids.shape[1] + 1, dtype=np.float64)
-        weight = np.exp(-self.penalty * lengths ** committee.exponents[member])
-        return Settings(*self.levels, weight, bool(committee.dependent))
+        weight = np.exp(-self.penalties[member.dependent] * lengths**member.exponent)
+        return Settings(*self.levels, weight, member.dependent)
 
     def _sample(
         self,
@@ -143,13 +169,12 @@ class Best:
         lattice: Lattice,
         committee: Committee,
         sweeps: int,
-        saved: Committee,
+        average: int,
+        saving: bool = True,
     ) -> NDArray[np.bool_]:
-        """Run the sweeps that are left, saving `saved`; the cuts that most of the last have."""
-        sweeps = min(sweeps, ctx.cfg.limit.steps or sweeps)
-        average = max(1, self.average * sweeps // self.sweeps)
-        members = range(len(committee.exponents))
-        settings = [self._settings(lattice, committee, m) for m in members]
+        """Run the sweeps that are left; the cuts that most of the last `average` have."""
+        members = range(len(committee.members))
+        settings = [self._settings(lattice, member) for member in committee.members]
         pool = ThreadPoolExecutor(min(len(members), usable_workers()))
         with pool, ctx.console.progress(sweeps, "sampling", "sweeps") as bar, ctx.stop.deferred():
             bar.advance(committee.sweep)
@@ -166,8 +191,8 @@ class Best:
                 words = committee.ends.sum() / len(members)
                 ctx.log(step=sweep, split="sampling", nats_per_character=nats, words=words)
                 bar.advance(1)
-                if ctx.stop.requested or sweep % CHECKPOINT_SWEEPS == 0:
-                    ctx.save_checkpoint({"task": {}, "fit": saved.state()})
+                if saving and (ctx.stop.requested or sweep % CHECKPOINT_SWEEPS == 0):
+                    ctx.save_checkpoint({"task": {}, "fit": committee.state()})
                 ctx.stop.raise_if_requested()
         samples, max_length = average * len(members), lattice.ids.shape[1]
         return np.asarray(consensus(committee.votes, lattice.starts, samples, max_length))
@@ -195,48 +220,6 @@ class Best:
         self._model = BigramLexicon.from_state(state)
 
 
-class Committee:
-    """Where the members stand.
-
-    exponents  of their length penalties, the chosen one first
-    ends       (members, characters) bool, their present word ends; changed in place
-    dependent  whether words depend on the one before; None: not decided yet
-    sweep      sweeps made;  votes (characters,) int32: samples that have a cut there
-    """
-
-    def __init__(
-        self,
-        exponents: list[float],
-        ends: NDArray[np.bool_],
-        dependent: bool | None,
-        sweep: int,
-        votes: NDArray[np.int32] | None = None,
-    ) -> None:
-        self.exponents, self.ends, self.dependent, self.sweep = exponents, ends, dependent, sweep
-        self.votes = np.zeros(ends.shape[1], np.int32) if votes is None else votes
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-        return {
-            "exponents": list(self.exponents),
-            "ends": torch.from_numpy(self.ends.copy()),
-            "dependent": self.dependent,
-            "sweep": self.sweep,
-            "votes": torch.from_numpy(self.votes.copy()),
-        }
-
-    @staticmethod
-    def from_state(state: dict[str, Any]) -> Committee:
-        """From `state`."""
-        return Committee(
-            [float(b) for b in state["exponents"]],
-            state["ends"].numpy().copy(),
-            state["dependent"],
-            int(state["sweep"]),
-            state["votes"].numpy().copy(),
-        )
-
-
 def one_sweep(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings, seed: int) -> float:
     """Sample every piece once, in random order; changes `ends` and returns the log weight.
 
@@ -254,8 +237,14 @@ def one_sweep(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings, see
 
 def two_part_nats(lattice: Lattice, ends: NDArray[np.bool_]) -> float:
     """Two-part length of a segmentation, nats per character; words seen once count too."""
-    text = lattice.alphabet[lattice.symbols]
-    counts: dict[str, int] = {}
-    for word in words_of(text, ends):
-        counts[word] = counts.get(word, 0) + 1
-    return description_length.of_words(counts).two_part_nats_per_character
+    first, lengths, ids = tokens_of(lattice, ends)
+    once = ids < 0
+    used, counts = np.unique(ids[~once], return_counts=True)
+    places = flat_places(first[once], lengths[once])
+    letters = spelled(lattice, used)
+    letters += np.bincount(lattice.symbols[places], minlength=len(letters))
+    return description_length.of_counts(
+        np.concatenate((counts, np.ones(int(once.sum()), np.int64))),
+        np.concatenate((lattice.lengths[used], lengths[once])),
+        letters,
+    ).two_part_nats_per_character

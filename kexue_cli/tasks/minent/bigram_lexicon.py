@@ -196,14 +196,14 @@ def spelled_along(spelling: Spelling, symbols: NDArray[np.int32]) -> Spelled:
 
 def word_spelling(lattice: Lattice, ends: NDArray[np.bool_], max_length: int) -> Spelling:
     """The spelling model of the distinct words of a segmentation (characters,)."""
-    first, lengths, ids = _tokens(lattice, ends)
+    first, lengths, ids = tokens_of(lattice, ends)
     _, one = np.unique(ids, return_index=True)
     one = np.union1d(one[ids[one] >= 0], np.flatnonzero(ids < 0))
     symbols = lattice.symbols[flat_places(first[one], lengths[one])]
     return learn_spelling(symbols, lengths[one], len(lattice.alphabet) + 1, max_length)
 
 
-def _tokens(
+def tokens_of(
     lattice: Lattice, ends: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Begin, length and candidate number (-1: none) of every word of a segmentation."""
@@ -216,7 +216,7 @@ def _tokens(
 
 def learn_lexicon(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings) -> BigramLexicon:
     """Words and bigrams of a segmentation (characters,) of the lattice's text."""
-    first, lengths, ids = _tokens(lattice, ends)
+    first, lengths, ids = tokens_of(lattice, ends)
     number: dict[str, int] = {}
     used, inverse = np.unique(ids, return_inverse=True)
     by_used = np.array([number.setdefault(lattice.spell(u), len(number)) for u in used if u >= 0])

@@ -11,7 +11,7 @@ from kexue_cli.tasks.minent.config_counts import COUNT_SCHEMAS
 
 ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
-DEPENDENCES = ("auto", "bigram", "none")
+DEPENDENCES = ("auto", "bigram", "none", "both")
 RANGES = (
     ("exponent", 0.0, 10.0),
     ("iterations", 1, 10_000),
@@ -21,6 +21,7 @@ RANGES = (
     ("sweeps", 1, 10**6),
     ("average", 1, 10**6),
     ("penalty", 0.0, 100.0),
+    ("independent_penalty", 0.0, 100.0),
     ("discount", 0.0, 0.999),
     ("word_discount", 0.0, 0.999),
     ("strength", 1e-6, 1e6),
@@ -108,15 +109,19 @@ class BestModel(UnigramMdlModel):
 
     name: str = "best"
     _target_: str = "kexue_cli.tasks.minent.best.Best"
-    members: int = 3
-    """Samplers that vote together: with the exponent, and 0.025 less for each further one."""
+    members: int | None = None
+    """Samplers that vote together; null: 3 with a bigram, 5 of both kinds."""
     dependence: str = "auto"
-    """Of a word on the one before: `bigram`, `none`, or `auto`, by description length."""
-    sweeps: int = 60
-    average: int = 40
-    """The cuts that most of so many last sweeps have are the result."""
+    """Of a word on the one before: `bigram`, `none`, `both` (some of the members have it), or
+    `auto`: bigram or both, by description length."""
+    sweeps: int | None = None
+    """Null: 60 up to a million characters, fewer for more, 15 from four million on."""
+    average: int | None = None
+    """The cuts that most of so many last sweeps have are the result; null: two thirds of them."""
     penalty: float = 0.3
-    """Share of the length penalty that stays in the Bayesian model."""
+    """Share of the length penalty that stays in the Bayesian model with a bigram."""
+    independent_penalty: float = 1.0
+    """The same where words are independent."""
     discount: float = 0.9
     strength: float = 30.0
     word_discount: float = 0.5
@@ -168,5 +173,6 @@ def check(cfg: Any) -> None:
             "model.dependence",
             f"expected one of {', '.join(DEPENDENCES)}, found {model.dependence!r}",
         )
-    if model.get("average", 0) > model.get("sweeps", 0):
+    sweeps, average = model.get("sweeps"), model.get("average")
+    if sweeps is not None and average is not None and average > sweeps:
         raise ConfigError("model.average", f"expected at most model.sweeps = {model.sweeps}")

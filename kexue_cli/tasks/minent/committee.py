@@ -1,0 +1,108 @@
+"""The samplers of `best` that vote together: what each of them assumes, where each stands."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kexue_cli.tasks.minent.lattice import Lattice, build_lattice
+from kexue_cli.tasks.minent.unigram_mdl import EXPONENT_STEPS, choose_exponent
+
+MEMBER_STEP = EXPONENT_STEPS[-1] / 2
+STRETCH_CHARACTERS = 200_000
+STRETCHES = 5
+BOTH = (  # whether words depend on the one before; exponent less the chosen one
+    (False, -0.1), (True, 0.0), (False, 0.1), (False, -0.3), (True, -0.2),
+    (False, 0.0), (True, 0.1), (False, -0.2), (True, -0.1),
+)  # fmt: skip
+
+
+class Member(NamedTuple):
+    """The exponent of its length penalty; whether a word depends on the one before."""
+
+    exponent: float
+    dependent: bool
+
+
+def plan(dependence: str, exponent: float, members: int | None) -> list[Member]:
+    """The members around an exponent; the first one stands for all where one has to.
+
+    bigram   3 unless told otherwise; exponents up to a step below the chosen one
+    none     3; exponents to both sides of it
+    both     5; most of them independent, the exponents farther apart
+    """
+    if dependence == "bigram":
+        offsets = [(True, -k * MEMBER_STEP) for k in range(members or 3)]
+    elif dependence == "none":
+        single = [kind for kind in BOTH if not kind[0]]
+        offsets = [single[k % len(single)] for k in range(members or 3)]
+    else:
+        offsets = list(BOTH[: members or 5])
+    return [Member(round(max(exponent + o, 0.0), 4), dependent) for dependent, o in offsets]
+
+
+def exponent_of_stretches(lattice: Lattice, iterations: int) -> float:
+    """The median of what two-part length chooses on stretches of a fixed size.
+
+    The larger a text, the more often a phrase pays for its place in the lexicon: chosen on all of
+    a text, the exponent falls with its size. The words of a language do not depend on it.
+    """
+    size = len(lattice.symbols)
+    begins = np.linspace(0, max(size - STRETCH_CHARACTERS, 0), STRETCHES).astype(np.int64)
+    found = [
+        choose_exponent(_stretch(lattice, int(begin)), iterations).exponent
+        for begin in np.unique(begins)
+    ]
+    return float(np.median(found))
+
+
+def _stretch(lattice: Lattice, begin: int) -> Lattice:
+    """The lattice of STRETCH_CHARACTERS from `begin` on; pieces are cut there."""
+    end = min(begin + STRETCH_CHARACTERS, len(lattice.symbols))
+    inside = lattice.starts[(lattice.starts > begin) & (lattice.starts < end)]
+    starts = np.concatenate(([begin], inside, [end])) - begin
+    symbols = lattice.symbols[begin:end].astype(np.uint32)
+    return build_lattice(symbols, starts, lattice.ids.shape[1], 2)
+
+
+class Committee:
+    """Where the members stand.
+
+    members    none where it is not decided yet what they are
+    ends       (members, characters) bool, their present word ends; changed in place
+    sweep      sweeps made;  votes (characters,) int32: samples that have a cut there
+    """
+
+    def __init__(
+        self,
+        members: list[Member],
+        ends: NDArray[np.bool_],
+        sweep: int = 0,
+        votes: NDArray[np.int32] | None = None,
+    ) -> None:
+        self.members, self.ends, self.sweep = members, ends, sweep
+        self.votes = np.zeros(ends.shape[1], np.int32) if votes is None else votes
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {
+            "exponents": [m.exponent for m in self.members],
+            "dependent": [m.dependent for m in self.members],
+            "ends": torch.from_numpy(self.ends.copy()),
+            "sweep": self.sweep,
+            "votes": torch.from_numpy(self.votes.copy()),
+        }
+
+    @staticmethod
+    def from_state(state: dict[str, Any]) -> Committee:
+        """From `state`."""
+        kinds = zip(state["exponents"], state["dependent"], strict=True)
+        return Committee(
+            [Member(float(b), bool(d)) for b, d in kinds],
+            state["ends"].numpy().copy(),
+            int(state["sweep"]),
+            state["votes"].numpy().copy(),
+        )

@@ -1,0 +1,76 @@
+"""The committee of `best`: what its members assume, and the exponent they lie around."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kexue_cli.tasks.minent import committee
+from kexue_cli.tasks.minent.committee import Committee, Member, exponent_of_stretches, plan
+from kexue_cli.tasks.minent.lattice import build_lattice
+from kexue_cli.tasks.minent.unigram_mdl import choose_exponent
+
+
+def test_members_of_both_kinds_lie_around_the_exponent():
+    members = plan("both", 2.0, None)
+    kinds = [member.dependent for member in members]
+    assert len(members) == 5
+    assert 0 < sum(kinds) < len(kinds) / 2
+    assert min(members).exponent < 2.0 < max(members).exponent
+
+
+@pytest.mark.parametrize(("dependence", "dependent"), [("bigram", True), ("none", False)])
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_members_of_one_kind_are_as_many_as_asked(dependence, dependent, count):
+    members = plan(dependence, 1.5, count)
+    assert len(members) == count
+    assert {member.dependent for member in members} == {dependent}
+
+
+def test_exponents_never_fall_below_zero():
+    assert min(plan("both", 0.1, 5)).exponent == 0.0
+
+
+def text_of_words(size: int, seed: int = 0) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    lexicon = [rng.integers(97, 117, rng.integers(1, 5)) for _ in range(60)]
+    words = [lexicon[k] for k in rng.integers(0, 60, size)]
+    starts = np.cumsum([0, *(sum(map(len, words[i : i + 5])) for i in range(0, size, 5))])
+    return np.concatenate(words).astype(np.uint32), starts.astype(np.int64)
+
+
+def test_a_text_shorter_than_a_stretch_has_the_exponent_of_all_of_it():
+    lattice = build_lattice(*text_of_words(1000), 6, 2)
+    assert exponent_of_stretches(lattice, 5) == choose_exponent(lattice, 5).exponent
+
+
+def test_stretches_give_the_median_choice_and_cut_pieces_at_their_edges(monkeypatch):
+    lattice = build_lattice(*text_of_words(2000), 6, 2)
+    monkeypatch.setattr(committee, "STRETCH_CHARACTERS", 1001)
+    chosen = iter([1.2, 1.9, 1.4, 1.3, 1.8])
+    seen = []
+
+    def choose(stretch, iterations):
+        seen.append(stretch)
+        return type("Trial", (), {"exponent": next(chosen)})
+
+    monkeypatch.setattr(committee, "choose_exponent", choose)
+    assert exponent_of_stretches(lattice, 5) == 1.4
+    assert len(seen) == 5
+    size = len(lattice.symbols)
+    for stretch, begin in zip(seen, np.linspace(0, size - 1001, 5).astype(int), strict=True):
+        letters = stretch.alphabet[stretch.symbols]
+        np.testing.assert_array_equal(letters, lattice.symbols[begin : begin + 1001])
+        assert stretch.starts[0] == 0
+        assert stretch.starts[-1] == 1001
+        inside = set(lattice.starts - begin) & set(range(1, 1001))
+        assert set(stretch.starts[1:-1]) == inside
+
+
+def test_a_committee_survives_being_saved():
+    ends = np.array([[True, False, True], [True, True, True]])
+    before = Committee([Member(2.0, False), Member(1.9, True)], ends, 3, np.array([2, 1, 2]))
+    after = Committee.from_state(before.state())
+    assert after.members == before.members
+    assert after.sweep == 3
+    np.testing.assert_array_equal(after.ends, ends)
+    np.testing.assert_array_equal(after.votes, before.votes)
