@@ -149,7 +149,9 @@ def batch_of(question: Any, passage: Any) -> tuple[Batch, list[torch.Tensor]]:
     spans = torch.cat([spans, spans[:, 1:]], dim=1)
     q, q_words, p, p_words = (torch.from_numpy(part) for part in given)
     tags = [text % N_TAGS for text in (q, p)]
-    batch = Batch(q, q, tags[0], p, p, tags[1], torch.zeros(*p.shape, 8), spans)
+    batch = Batch(
+        q, q, tags[0], p, p, tags[1], torch.zeros(*p.shape, 8), spans, torch.arange(len(q))
+    )
     return batch, [q_words, p_words]
 
 

@@ -85,7 +85,7 @@ class DgcnnTask(Task):
         """Both stages; the best weights on the validation questions stay."""
         assert self.sets is not None
         assert self.sets.train is not None
-        unit = "passages" if self.cfg.model.name == "dgcnn" else "characters"
+        unit = "questions" if self.cfg.model.name == "dgcnn" else "characters"
         stages = make_stages(ctx, self.sets.train, self.network.level, unit)
         fit(ctx, self, self.network, stages, lambda: self._validate(ctx))
         for stage in stages:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kexue_cli.tasks.dgcnn import scoring
+from kexue_cli.tasks.dgcnn.answering import Found, sharing_a_softmax
 from kexue_cli.tasks.dgcnn.config import Scorer
 from kexue_cli.tasks.dgcnn.extraction import candidates, trimmed
 from kexue_cli.tasks.dgcnn.voting import Vote, by_expected_score, vote, with_mentions
@@ -71,6 +72,11 @@ def test_roots_heed_how_many_passages_propose_an_answer() -> None:
     assert vote(passages)[0].answer == "A"
 
 
+def test_sums_are_those_of_the_scores() -> None:
+    voted = vote([{"A": 0.5, "B": 0.3}, {"B": 0.4}], rule=Vote.sums)
+    assert [(v.answer, pytest.approx(v.score)) for v in voted] == [("B", 0.7), ("A", 0.5)]
+
+
 def test_a_passage_that_holds_an_answer_seconds_it() -> None:
     found = with_mentions([{"A": 0.4, "B": 0.2}, {"B": 0.6}, {}], ["A B", "A B", "A"], 0.1)
     assert found == [
@@ -119,3 +125,12 @@ def test_a_score_of_exactly_the_threshold_is_not_above_it() -> None:
 )
 def test_punctuation_around_an_answer_is_not_voted_for(found: str, voted_for: str) -> None:
     assert trimmed(found) == voted_for
+
+
+def test_windows_share_a_softmax_in_proportion_to_what_they_sum_to() -> None:
+    heat = np.array([0.5, 0.5], np.float32)
+    windows = [Found({"甲": 0.8}, heat, heat, 0, whole=w) for w in (0.0, np.log(3.0), np.log(4.0))]
+    shared = sharing_a_softmax([windows[:1], windows[1:]])
+    found = [window.candidates["甲"] for windows in shared for window in windows]
+    assert found == pytest.approx([0.8 / 8, 0.8 * 3 / 8, 0.8 * 4 / 8])
+    np.testing.assert_allclose(shared[1][0].start, 3 / 8 * heat)

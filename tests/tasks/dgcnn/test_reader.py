@@ -31,7 +31,8 @@ def batch_of(rows: list[tuple[list[int], list[int]]], spans: list[list[int]]) ->
     features = torch.rand(*passage.shape, 8, generator=torch.Generator().manual_seed(0))
     found = torch.tensor(spans).reshape(-1, 3)
     q_tags, p_tags = question % N_TAGS, passage % N_TAGS
-    return Batch(question, question, q_tags, passage, passage, p_tags, features, found)
+    group = torch.arange(len(rows))
+    return Batch(question, question, q_tags, passage, passage, p_tags, features, found, group)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_loss_is_minus_log_of_the_right_spans_probability(batch: Batch) -> None:
     torch.manual_seed(0)
     logits = torch.randn(3, 30, 4).masked_fill((torch.arange(30) > 25)[None, :, None], LOWEST)
     none = torch.randn(3)
-    loss = span_loss(logits, none, batch.spans)
+    loss = span_loss(logits, none, batch.spans, batch.group)
     spans, empty = span_probabilities(logits, none)
     right = spans[0, 3, 2] + spans[0, 20, 0]
     assert loss[0].item() == pytest.approx(-right.log().item(), rel=1e-5)
@@ -98,6 +99,21 @@ def test_loss_is_minus_log_of_the_right_spans_probability(batch: Batch) -> None:
     assert end[0, 7].item() == pytest.approx(
         sum(spans[0, 7 - k, k].item() for k in range(4)), rel=1e-5
     )
+
+
+def test_passages_of_a_question_share_one_softmax(batch: Batch) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(3, 30, 4, dtype=torch.float64)
+    none = torch.randn(3, dtype=torch.float64)
+    group = torch.tensor([1, 0, 1])  # the first and the last passage belong together
+    loss = span_loss(logits, none, batch.spans, group)
+    total = logits[[0, 2]].exp().sum() + none[[0, 2]].exp().sum()
+    right = (logits[0, 3, 2].exp() + logits[0, 20, 0].exp()) / total
+    assert loss[1].item() == pytest.approx(-right.log().item())
+    assert loss[0].item() == 0  # its only span has 19 tokens
+    nowhere = span_loss(logits, none, batch.spans[:0], group)
+    silent = none[[0, 2]].exp().sum() / total
+    assert nowhere[1].item() == pytest.approx(-silent.log().item())
 
 
 def reader_of(name: str) -> Network:
@@ -127,7 +143,7 @@ def test_a_passage_scores_the_same_whatever_it_is_batched_with(name: str, batch:
 def test_parts_can_be_left_out(options: dict[str, int], batch: Batch) -> None:
     network = Network(Reader(9, 6, rarity_of(9), 16, **options), 9, 6)  # type: ignore[arg-type]
     logits = network(batch)
-    span_loss(logits.spans, logits.none, batch.spans).sum().backward()
+    span_loss(logits.spans, logits.none, batch.spans, batch.group).sum().backward()
     assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
 
 
