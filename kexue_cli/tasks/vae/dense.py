@@ -52,6 +52,8 @@ SIGNATURES: build.Signatures = {
     "dense_record_bytes": ((POINTER, INT), ctypes.c_int64),
     "dense_forward": ((POINTER,) * 5, None),
     "dense_backward": ((POINTER,) * 8, None),
+    "dense_log_weights": ((POINTER,) * 5, None),
+    "dense_normals": ((ctypes.c_uint64, ctypes.c_int64, INT, POINTER), None),
     "autoencoder_bytes": ((POINTER,) * 2, ctypes.c_int64),
     "autoencoder_forward": ((POINTER,) * 5, None),
     "autoencoder_backward": ((POINTER,) * 7, None),

@@ -90,8 +90,8 @@ def log_weights(
             pieces = []
             for begun in range(0, samples, rows):
                 k = min(rows, samples - begun)
-                draw = model.latent.draw(features[:, part], part_labels, k)
-                pieces.append(model.terms(images[:, part], draw, part_labels).log_weights.float())
+                given = features[:, part], part_labels, k
+                pieces.append(model.log_weights(images[:, part], *given))
             yield torch.cat(pieces, -1)
             tick(pieces[0].shape[1])
 

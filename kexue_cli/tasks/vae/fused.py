@@ -76,6 +76,50 @@ def densities(network: Network, x: Tensor, noise: Tensor) -> Densities:
     return Densities(*found)
 
 
+@torch.no_grad()
+def log_weights(network: Network, x: Tensor, mean: Tensor, log_var: Tensor, k: int) -> Tensor:
+    """Log p(x,z)/q(z|x) of k new draws z, (cells, batch, k) float32; without gradient.
+
+    Images x (cells or 1, batch, pixels), q's parameters (cells, batch, latents), all float32. Draws
+    are made where they are used and never stored; one number of torch's generator seeds them all.
+    """
+    decoder = network.kernels(torch.is_autocast_enabled("cpu"), x.shape[-1]).plans[2]
+    x, mean, log_var = x.contiguous(), mean.contiguous(), log_var.contiguous()
+    cells, images, latents = mean.shape
+    threads, shared = torch.get_num_threads(), x.shape[0] < cells
+    rows = images * k
+    call = dense.Call(cells, rows, threads, None, False, x.data_ptr(), shared, images, k)
+    seed = int(torch.randint(2**63 - 1, ()))
+    posteriors = _Posteriors(mean.data_ptr(), log_var.data_ptr(), latents, k, seed)
+    parameters = [parameter.contiguous() for parameter in network.decoder]
+    result = torch.empty(cells, images, k)
+    dense.library().dense_log_weights(
+        decoder.handle,
+        ctypes.byref(call),
+        ctypes.byref(posteriors),
+        dense.pointers(parameters),
+        result.data_ptr(),
+    )
+    return result
+
+
+def normals(seed: int, draws: int, latents: int) -> Tensor:
+    """The noise of `log_weights` with that seed, (draws, latents) float32."""
+    found = torch.empty(draws, latents)
+    dense.library().dense_normals(seed, draws, latents, found.data_ptr())
+    return found
+
+
+class _Posteriors(ctypes.Structure):
+    """As native/draws.h has them."""
+
+    _fields_: ClassVar = [
+        *((name, POINTER) for name in ("mean", "log_var")),
+        *((name, INT) for name in ("latents", "k")),
+        ("seed", ctypes.c_uint64),
+    ]
+
+
 class _Sizes(ctypes.Structure):
     """Network of native/autoencoder.h."""
 

@@ -105,6 +105,19 @@ class Vae(nn.Module):
         log_likelihood = self.log_likelihood(x, draw.z, labels)
         return Terms(log_likelihood, draw.log_prior, draw.log_posterior, draw)
 
+    def log_weights(self, x: Tensor, features: Tensor, labels: Tensor | None, k: int) -> Tensor:
+        """Log p(x,z)/q(z|x) of k new draws per image, (cells, batch, k), at least float32.
+
+        From the encoder's outputs for x; without gradient, the draws are not kept.
+        """
+        network = self._network if self.native and not torch.is_grad_enabled() else None
+        if network is not None and dense.takes([x, network.encoder[0]]):
+            assert isinstance(self.latent, GaussianLatent)
+            mean, log_var = self.latent.posterior(features)
+            return fused.log_weights(network, x, mean, log_var, k)
+        log_weights = self.terms(x, self.latent.draw(features, labels, k), labels).log_weights
+        return log_weights if log_weights.dtype == torch.float64 else log_weights.float()
+
     def log_likelihood(self, x: Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Log p(x|z), (cells, batch, k), of z (cells, batch, k, latents)."""
         decoder, k = self.decoder, z.shape[2]

@@ -49,6 +49,23 @@ void dense_backward(const void* plan_, const Call* call, const float* const* par
   });
 }
 
+// log p(x, z) / q(z|x) of k draws from each posterior, (cells, images, k), for a plan that ends in the likelihood
+void dense_log_weights(const void* plan_, const Call* call, const Posteriors* q, const float* const* parameters,
+                       float* result) {
+  const Plan& plan = *static_cast<const Plan*>(plan_);
+  in_format(plan, [&]<class T>(T) { log_weights<T>(plan, *call, *q, parameters, result); });
+}
+
+// the noise of those draws, (draws, latents)
+void dense_normals(uint64_t seed, int64_t draws, int latents, float* found) {
+  const Posteriors standard{nullptr, nullptr, latents, 1, seed};
+  std::vector<float> zeros(latents, 0.f), ones(latents, 1.f), row(latents + kLanes);
+  for (int64_t i = 0; i < draws; ++i) {
+    draw_row<Single>(standard, zeros.data(), ones.data(), i, row.data());
+    std::copy_n(row.data(), latents, found + i * latents);
+  }
+}
+
 int64_t autoencoder_bytes(const Network* net, const Batch* batch) {
   return batch->cells * workspace_of_cell(*net, *batch);
 }

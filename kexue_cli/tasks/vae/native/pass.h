@@ -14,6 +14,9 @@ namespace {
 // ---- what happens to a register tile before it is stored -----------------------------------------------------------
 
 template <class T>
+constexpr Digits kDigitsOf = T::kPack == 2 ? kCoarse : kFine;
+
+template <class T>
 struct Activate {  // activated sums as input of the next layer
   typename T::Element* target;
   int width, activation;
@@ -21,7 +24,7 @@ struct Activate {  // activated sums as input of the next layer
     for (int r = 0; r < tile.rows; ++r)
       for (int v = 0; v < tile.vectors; ++v)
         T::store(target + size_t(tile.first_row + r) * width + tile.column + v * kLanes,
-                 activated(activation, tile.sum(r, v)));
+                 activated<kDigitsOf<T>>(activation, tile.sum(r, v)));
   }
 };
 
@@ -66,12 +69,13 @@ struct BernoulliSums {
       __m512 total = _mm512_load_ps(linear + row * kLanes), product = _mm512_load_ps(factors + row * kLanes);
       for (int v = 0; v < tile.vectors; ++v) {
         const __m512 logit = tile.sum(r, v), pixel = _mm512_maskz_loadu_ps(tile.masks[v], image + v * kLanes);
-        const __m512 decay = power_of_two(_mm512_mul_ps(_mm512_abs_ps(logit), _mm512_set1_ps(-kLog2E)));
+        const __m512 decay = power_of_two<kDigitsOf<T>>(_mm512_mul_ps(_mm512_abs_ps(logit), _mm512_set1_ps(-kLog2E)));
         total = _mm512_sub_ps(_mm512_fmadd_ps(pixel, logit, total), _mm512_max_ps(logit, zero));
         product = _mm512_fmadd_ps(product, decay, product);
         if (!kKeep) continue;
         const __mmask16 negative = _mm512_cmp_ps_mask(logit, zero, _CMP_LT_OQ);
-        const __m512 sigmoid = _mm512_mul_ps(_mm512_mask_mov_ps(one, negative, decay), reciprocal(_mm512_add_ps(one, decay)));
+        const __m512 below = inverse<kDigitsOf<T>>(_mm512_add_ps(one, decay));
+        const __m512 sigmoid = _mm512_mul_ps(_mm512_mask_mov_ps(one, negative, decay), below);
         T::store(residual + size_t(row) * width + tile.column + v * kLanes, _mm512_sub_ps(pixel, sigmoid));
       }
       _mm512_store_ps(linear + row * kLanes, total);
@@ -131,10 +135,9 @@ struct Pass {
       result[row] = _mm512_reduce_add_ps(_mm512_load_ps(linear + row * kLanes)) - float(logs[row]);
   }
 
-  // one block of rows; records[l]: where the input of layer l goes, and last the derivative of the likelihood
-  void forward(const float* input, int rows, const std::vector<Element*>& records, bool keep, Pixels pixels,
-               float* result) const {
-    round_rows<T>(input, plan.layers.front().in, rows, records[0]);
+  // one block of rows; records[l]: the input of layer l, there already for l = 0, and last the derivative of the
+  // likelihood
+  void forward(int rows, const std::vector<Element*>& records, bool keep, Pixels pixels, float* result) const {
     for (size_t l = 0; l < plan.layers.size(); ++l) {
       const Layer& layer = plan.layers[l];
       if (l + 1 < plan.layers.size())

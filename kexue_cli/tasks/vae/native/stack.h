@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "draws.h"
 #include "pass.h"
 
 namespace {
@@ -26,13 +27,14 @@ const char* pack_cells(const Plan& plan, const Call& call, const Pack& pack) {
   return packed;
 }
 
-// records: null where there will be no backward pass
-template <class T>
-void forward(const Plan& plan, const Call& call, const float* const* parameters, char* records, float* result) {
+// records: null where there will be no backward pass; fill(cell, first, count, to): the input of rows
+template <class T, class Fill>
+void forward_of(const Plan& plan, const Call& call, const float* const* parameters, char* records, float* result,
+                const Fill& fill) {
   const char* packed =
       pack_cells(plan, call, [&](int cell, char* to) { pack_forward<T>(plan, parameters, cell, to); });
   const Shares shares(plan, call.rows);
-  const int inputs = plan.layers[0].in, pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
+  const int pixels = plan.layers.back().out, outputs = plan.bernoulli ? 1 : pixels;
   const size_t record = plan.row_bytes * shares.block, cell_records = cell_record_bytes(plan, call.rows);
 #pragma omp parallel for schedule(static) num_threads(call.threads) if (call.threads > 1 && call.cells * shares.count > 1)
   for (int work = 0; work < call.cells * shares.count; ++work) {
@@ -40,16 +42,38 @@ void forward(const Plan& plan, const Call& call, const float* const* parameters,
     const int cell = work / shares.count, begin = shares.first(work % shares.count);
     const int end = begin + shares.size(work % shares.count);
     const Pass<T> pass{plan, packed + cell * plan.packed_bytes};
-    const float* input = call.input + (call.shared_input ? 0 : size_t(cell) * call.rows * inputs);
     const float* x = call.x ? call.x + (call.shared_x ? 0 : size_t(cell) * call.images * pixels) : nullptr;
     char* own = records ? nullptr : scratch<char>(2, record);
     for (int first = begin; first < end; first += shares.block) {
-      char* place = records ? records + cell * cell_records + first * plan.row_bytes : own;
-      pass.forward(input + size_t(first) * inputs, std::min(shares.block, end - first), pass.places(place, shares.block),
-                   records != nullptr, {x, first, call.k},
+      char* record_of_block = records ? records + cell * cell_records + first * plan.row_bytes : own;
+      const auto places = pass.places(record_of_block, shares.block);
+      const int count = std::min(shares.block, end - first);
+      fill(cell, first, count, places[0]);
+      pass.forward(count, places, records != nullptr, {x, first, call.k},
                    result + (size_t(cell) * call.rows + first) * outputs);
     }
   }
+}
+
+template <class T>
+void forward(const Plan& plan, const Call& call, const float* const* parameters, char* records, float* result) {
+  const int inputs = plan.layers[0].in;
+  forward_of<T>(plan, call, parameters, records, result, [&](int cell, int first, int count, typename T::Element* to) {
+    const size_t row = first + (call.shared_input ? 0 : size_t(cell) * call.rows);
+    round_rows<T>(call.input + row * inputs, inputs, count, to);
+  });
+}
+
+// log p(x, z) / q(z|x) of draws from q, in the order of the rows
+template <class T>
+void log_weights(const Plan& plan, const Call& call, const Posteriors& q, const float* const* parameters,
+                 float* result) {
+  std::vector<float> log_ratios(size_t(call.cells) * call.rows);
+  forward_of<T>(plan, call, parameters, nullptr, result, [&](int cell, int first, int count, typename T::Element* to) {
+    const size_t row = size_t(cell) * call.rows + first;
+    draw_rows<T>(q, row, count, to, log_ratios.data() + row);
+  });
+  add(result, log_ratios.data(), log_ratios.size());
 }
 
 template <class T>
