@@ -18,7 +18,7 @@ from kexue_cli.tasks.dgcnn.members import Member
 from kexue_cli.tasks.dgcnn.reader import SpanLogits
 from kexue_cli.tasks.dgcnn.records import Question
 from kexue_cli.tasks.dgcnn.span_scores import span_probabilities, start_and_end, whole_logit
-from kexue_cli.tasks.dgcnn.voting import Vote, Voted, by_expected_score, vote, with_mentions
+from kexue_cli.tasks.dgcnn.voting import Vote, Voted, vote, with_mentions
 
 Floats = NDArray[np.float32]
 NO_SPANS = np.zeros((0, 2), np.int64)
@@ -39,7 +39,6 @@ class Rules:
         window: tokens read at once; longer passages are read in windows half of which overlap.
         repeat_question: whether what stands in the question may be an answer.
         vote: of the passages; `mention`: weight of those that only hold an answer.
-        expected_score: whether the answer is chosen that may expect the highest score.
         together: whether all passages of a question share the softmax of their spans.
     """
 
@@ -49,7 +48,6 @@ class Rules:
     repeat_question: bool = True
     vote: Vote = Vote.post
     mention: float = 0.0
-    expected_score: bool = False
     together: bool = False
 
 
@@ -271,8 +269,7 @@ class Answerer:
         if self.rules.mention:
             texts = [passage.text for passage in asked.passages]
             passages = with_mentions(passages, texts, self.rules.mention)
-        voted = vote(passages, KEPT_CANDIDATES, self._allowed(asked.text), self.rules.vote)
-        return by_expected_score(voted) if self.rules.expected_score else voted
+        return vote(passages, KEPT_CANDIDATES, self._allowed(asked.text), self.rules.vote)
 
     def _allowed(self, asked: str) -> Callable[[str], bool]:
         """Whether a string may be the answer to the question `asked`."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from kexue_cli.run.ranks import Ranks
 from kexue_cli.tasks.dgcnn.crops import Crop, crop
-from kexue_cli.tasks.dgcnn.encoded_set import EncodedPassage, EncodedQuestion, EncodedSet
-from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example
+from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
+from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example, join
 
 POOL = 16  # batches
 
@@ -89,6 +89,7 @@ class Batches:
         word_dropout: share of words whose id is set to 0.
         positive: share of draws that take a passage with an answer where there is one; the rest
             takes any.
+        joined: share of draws that have another passage of the question before or behind it.
         together: passages of a question, which share a softmax; the first of them is the one that
             `positive` is about.
     """
@@ -103,6 +104,7 @@ class Batches:
     seed: int
     ranks: Ranks
     device: torch.device
+    joined: float = 0.0
     together: int = 1
     seconds: float = field(default=0.0, init=False)  # spent in here, to be shown
 
@@ -167,17 +169,30 @@ class Batches:
             if answered:
                 first = int(rng.choice(answered))
                 question = replace(whole, passages=[whole.passages[first]])
-        passages = [question.passages[0]]
+        drawn = [example(question, question.passages[0], self.level)]
+        if n_passages > 1 and rng.random() < self.joined:
+            drawn = [self._with_another(row, drawn[0], rng)]
         others = min(self.together, n_passages) - 1
         if others:
-            for i in rng.choice(n_passages - 1, others, replace=False):
-                passages += self.questions.question(row, int(i + (i >= first))).passages
-        return [self._example(question, passage, rng) for passage in passages]
+            chosen = rng.choice(n_passages - 1, others, replace=False)
+            drawn += [self._passage(row, int(i + (i >= first))) for i in chosen]
+        return [self._shortened(one, rng) for one in drawn]
 
-    def _example(
-        self, question: EncodedQuestion, passage: EncodedPassage, rng: np.random.Generator
-    ) -> Example:
-        drawn = crop(example(question, passage, self.level), self.limit, self.rule, rng)
+    def _passage(self, row: int, number: int) -> Example:
+        question = self.questions.question(row, number)
+        return example(question, question.passages[0], self.level)
+
+    def _with_another(self, row: int, drawn: Example, rng: np.random.Generator) -> Example:
+        """With a further passage of the question on either side: kexue.fm 5409's concatenation.
+
+        Where passages without an answer are retrieved and those with one are not, this also keeps
+        a passage's length from telling whether it holds an answer.
+        """
+        other = self._passage(row, int(rng.integers(self._n_passages[row])))
+        return join(drawn, other) if rng.random() < 0.5 else join(other, drawn)
+
+    def _shortened(self, drawn: Example, rng: np.random.Generator) -> Example:
+        drawn = crop(drawn, self.limit, self.rule, rng)
         if self.word_dropout:
             for tokens in (drawn.question, drawn.passage):
                 forget_words_(tokens, self.word_dropout, rng)

@@ -55,7 +55,8 @@ class DgcnnTask(TaskConfig):
     max_length: int = 256  # tokens of a training passage
     crop: CropRule = CropRule.answer
     positive: float = 0.0  # share of draws that take a passage with an answer; the rest takes any
-    together: int = 1  # passages of a question under one softmax; model=dgcnn
+    joined: float = 0.0  # share of draws with another passage of the question beside theirs
+    together: int = 1  # passages of a question under one softmax; more need model=dgcnn
     word_dropout: float = 0.0  # share of words unknown while training
     first: StageConfig = field(default_factory=lambda: StageConfig(steps=400))
     second: StageConfig = field(default_factory=StageConfig)
@@ -66,7 +67,6 @@ class DgcnnTask(TaskConfig):
     repeat_question: bool = True  # whether what stands in the question may be its answer
     vote: Vote = Vote.post
     mention: float = 0.0  # weight in the vote of passages that hold an answer others propose
-    expected_score: bool = False  # answers that differ little vote for each other, see voting.py
     engine: Engine = Engine.auto
     window: int = 1024  # tokens read at once when predicting; half of them overlap
     ensemble: list[str] = field(default_factory=list)  # further runs whose mean is taken
@@ -157,9 +157,11 @@ def check(cfg: Any) -> None:
     ):
         if task[key] < 1:
             raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
-    for key in ("positive", "word_dropout", "threshold", "mention"):
+    for key in ("positive", "joined", "word_dropout", "threshold", "mention"):
         if not 0 <= task[key] <= 1:
             raise ConfigError(f"task.{key}", f"from 0 to 1, found {task[key]}")
+    if task.together > 1 and model.name != "dgcnn":
+        raise ConfigError("task.together", f"1 with model={model.name}: it has no softmax of spans")
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:
         raise ConfigError("task.first.steps", "nothing to train: both stages have no steps")
     for key in ("dropout", "gate_dropout"):

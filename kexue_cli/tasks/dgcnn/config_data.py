@@ -53,7 +53,6 @@ class Source:
     path: str = MISSING
     weight: float = 1.0  # how often its questions are drawn, in relation to the others'
     fill_to: int | None = None  # as data.fill_to, for this file; null: that one
-    quiz: bool = True  # whether data.quiz_pages are made of its questions, too
 
 
 @dataclass
@@ -76,8 +75,6 @@ class QuestionData(DataConfig):
     fill_to: int = 0  # passages per question learned from: the missing ones are retrieved (BM25)
     pool: list[str] = field(default_factory=list)  # files with further passages to retrieve
     pool_length: int = 200  # characters of the pieces in which they are
-    quiz_pages: int = 0  # made pages per question learned from: Chinese lists of quiz questions
-    quiz_weight: float = 1.0  # how often questions with such pages are drawn
     missing_answer: Missing = Missing.keep
     empty: Empty = Empty.drop
     segmenter: Segmenter = Segmenter.auto
@@ -117,10 +114,9 @@ def check_data(data: Any, trains: bool = True) -> None:
         ConfigError: naming the key, what was expected and what was found.
     """
     check_numbers(data)
-    weights = {"weight": data.weight, "quiz_weight": data.quiz_weight}
-    weights |= {f"more[{i}].weight": source.weight for i, source in enumerate(data.more)}
-    for key, weight in weights.items():
+    for i, weight in enumerate([data.weight, *(source.weight for source in data.more)]):
         if not 0 < weight < float("inf"):
+            key = f"more[{i - 1}].weight" if i else "weight"
             raise ConfigError(f"data.{key}", f"above 0, found {weight}")
     if data.name != "elements" and not data.path and not data.test_path:
         raise ConfigError("data.path", "name a file of questions with passages")
@@ -133,7 +129,6 @@ def check_data(data: Any, trains: bool = True) -> None:
 LEAST = {
     "n_held_out": 0,
     "fill_to": 0,
-    "quiz_pages": 0,
     "min_count": 1,
     "min_word_count": 1,
     "pool_length": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 
 import numpy as np
@@ -63,6 +63,17 @@ class Example:
     question: Tokens
     passage: Tokens
     spans: Ints
+
+
+def join(a: Example, b: Example) -> Example:
+    """The question of both with the passage of `a` and, behind it, that of `b`, to train on."""
+    passage = Tokens(
+        *(
+            np.concatenate([getattr(a.passage, part.name), getattr(b.passage, part.name)])
+            for part in fields(Tokens)
+        )
+    )
+    return Example(a.question, passage, np.concatenate([a.spans, b.spans + len(a.passage)]))
 
 
 def question_tokens(question: EncodedQuestion, level: Level) -> Tokens:

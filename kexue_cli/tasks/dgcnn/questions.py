@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,6 @@ from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
 from kexue_cli.tasks.dgcnn.encoding import TextSettings
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.problems import Problems, Rules
-from kexue_cli.tasks.dgcnn.quiz_pages import VERSION, quiz_pages
-from kexue_cli.tasks.dgcnn.records import Question
 from kexue_cli.tasks.dgcnn.sources import SourceOpener
 from kexue_cli.tasks.dgcnn.store import Store
 from kexue_cli.tasks.dgcnn.tags import Tagger
@@ -171,14 +169,9 @@ class Splits:
         else:
             parts["valid"] = [(store, valid, 1.0)]
         learned = [(store, train, float(cfg.weight))]
-        asked = learned[:]
         for source in cfg.more:
             further = open_file(Path(source.path), self.limit, source.get("fill_to"))
             learned.append(whole(further, float(source.weight)))
-            if source.get("quiz", True):
-                asked.append(learned[-1])
-        if cfg.quiz_pages:
-            learned.append(self._quiz(asked))
         parts["train"] = [(s, with_passages(s, rows), weight) for s, rows, weight in learned]
         for name in ("train", "valid"):
             if not sum(len(rows) for _, rows, _ in parts[name]):
@@ -187,20 +180,6 @@ class Splits:
                     f"{cfg.path or cfg.name}; read more, or change the split"
                 )
         return parts
-
-    def _quiz(self, parts: list[Part]) -> Part:
-        """Made pages of the questions of some parts."""
-        cfg = self.cfg
-        names = [
-            (s.folder.name, hashlib.sha256(rows.tobytes()).hexdigest()) for s, rows, _ in parts
-        ]
-
-        def stream() -> Iterable[Question]:
-            asked = [store.record(int(row)) for store, rows, _ in parts for row in rows]
-            return quiz_pages(asked, cfg.quiz_pages, cfg.split_seed)
-
-        key = ("quiz", VERSION, cfg.quiz_pages, cfg.split_seed, *names)
-        return whole(self.opener.open_stream(stream, key, "quiz pages", Problems), cfg.quiz_weight)
 
     def _elements(self) -> dict[str, list[Part]]:
         """The built-in questions: validation asks about every `n_folds`-th element."""

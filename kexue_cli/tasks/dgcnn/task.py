@@ -275,8 +275,7 @@ class DgcnnTask(Task):
             task.repeat_question,
             task.vote,
             task.mention,
-            task.expected_score,
-            task.together > 1 and self.cfg.model.name == "dgcnn",
+            task.together > 1,
         )
 
     def _scores(self, found: Found) -> dict[str, float]:

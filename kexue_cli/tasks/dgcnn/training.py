@@ -95,6 +95,7 @@ def make_batches(
         ctx.seeds.integer(f"batches {stage}"),
         ctx.ranks,
         ctx.device.torch_device,
+        options.joined,
         options.together,
     )
 

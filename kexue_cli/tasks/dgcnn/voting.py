@@ -2,13 +2,11 @@
 
 The post's vote (kexue.fm/archives/5409) is sum s^2 / (1 + sum s) over the passages: many weak
 voices do not outvote a strong one. Where a search engine gave the passages, so that most of them
-speak of the same, sum sqrt(s) heeds more how many there are. Answers that differ by a character or
-two (太原, 太原市) split their votes; `by_expected_score` puts them together again.
+speak of the same, sum sqrt(s) heeds more how many there are.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -79,31 +77,6 @@ def power_sums(passages: Sequence[Mapping[str, float]], power: float) -> dict[st
         for answer, score in candidates.items():
             sums[answer] = sums.get(answer, 0.0) + score**power
     return sums
-
-
-def by_expected_score(voted: Sequence[Voted]) -> list[Voted]:
-    """The candidates by the score that each may expect, best first; ties stay in order.
-
-    The score is half exact match, half F1 of characters, as most tools for Chinese have it; the
-    votes are taken for probabilities. This is minimum Bayes risk decoding (Kumar and Byrne 2004).
-    """
-    characters = [Counter(one.answer) for one in voted]
-    expected = [
-        one.score
-        + sum(
-            other.score * overlap_f1(mine, theirs)
-            for other, theirs in zip(voted, characters, strict=True)
-        )
-        for one, mine in zip(voted, characters, strict=True)
-    ]
-    order = sorted(range(len(voted)), key=expected.__getitem__, reverse=True)
-    return [voted[i] for i in order]
-
-
-def overlap_f1(first: Counter[str], second: Counter[str]) -> float:
-    """F1 of the characters of one answer against those of another."""
-    common = (first & second).total()
-    return 2 * common / (first.total() + second.total()) if common else 0.0
 
 
 def with_mentions(

@@ -43,7 +43,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> QuestionSets:
 
 def first_batch(sets: QuestionSets, together: int, positive: float = 0.0) -> Batch:
     assert sets.train is not None
-    rest = (0.0, positive, 0, Ranks(), torch.device("cpu"), together)
+    rest = (0.0, positive, 0, Ranks(), torch.device("cpu"), 0.0, together)
     return next(Batches(sets.train, 6, 100, Crop.answer, Level.characters, *rest)(0))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from kexue_cli.tasks.dgcnn.crops import Crop, crop
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedPassage, EncodedQuestion
-from kexue_cli.tasks.dgcnn.examples import Example, Level, example
+from kexue_cli.tasks.dgcnn.examples import Example, Level, example, join
 
 
 def made(n: int, spans: list[list[int]], level: Level = Level.characters) -> Example:
@@ -60,3 +60,12 @@ def test_spans_of_words_hold_the_characters_answer() -> None:
     assert whole.spans.tolist() == [[1, 2], [3, 3]]
     assert whole.passage.first[3], whole.passage.last[3] == (6, 7)
     assert whole.passage.features[:, 4:].min() == 1
+
+
+def test_joined_passages_keep_their_answers() -> None:
+    first, second = made(5, [[1, 2]]), made(7, [[0, 0], [6, 6]])
+    both = join(first, second)
+    assert both.passage.ids.tolist() == [*range(2, 7), *range(2, 9)]
+    assert both.passage.features.shape == (12, 8)
+    assert both.spans.tolist() == [[1, 2], [5, 5], [11, 11]]
+    assert both.question is first.question

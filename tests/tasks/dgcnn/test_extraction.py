@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kexue_cli.tasks.dgcnn import scoring
 from kexue_cli.tasks.dgcnn.answering import Found, sharing_a_softmax
-from kexue_cli.tasks.dgcnn.config import Scorer
 from kexue_cli.tasks.dgcnn.extraction import candidates, trimmed
-from kexue_cli.tasks.dgcnn.voting import Vote, by_expected_score, vote, with_mentions
+from kexue_cli.tasks.dgcnn.voting import Vote, vote, with_mentions
 
 
 def test_extraction_and_vote_give_what_the_original_gives(data_dir: Path) -> None:
@@ -84,31 +82,6 @@ def test_a_passage_that_holds_an_answer_seconds_it() -> None:
         {"A": pytest.approx(0.04), "B": 0.6},
         {"A": pytest.approx(0.04)},
     ]
-
-
-def test_answers_that_differ_little_stand_together_against_a_third() -> None:
-    voted = vote([{"24小时": 0.9, "24小时内": 0.7, "100元": 0.95}], rule=Vote.roots)
-    assert [v.answer for v in voted] == ["100元", "24小时", "24小时内"]
-    assert [v.answer for v in by_expected_score(voted)] == ["24小时", "24小时内", "100元"]
-
-
-def test_the_expected_score_is_the_mean_over_what_the_answer_may_be() -> None:
-    voted = vote([{"太原": 0.3, "太原市": 0.16, "招办": 0.36, "山西太原": 0.09}], rule=Vote.roots)
-    total = sum(v.score for v in voted)
-
-    def expected(answer: str) -> float:
-        return sum(
-            v.score / total * sum(scoring.one(answer, [v.answer], Scorer.sogouqa)) / 2
-            for v in voted
-        )
-
-    chosen = [v.answer for v in by_expected_score(voted)]
-    assert chosen == sorted(chosen, key=expected, reverse=True)
-    assert chosen[0] == "太原"
-
-
-def test_without_candidates_nothing_is_chosen() -> None:
-    assert by_expected_score([]) == []
 
 
 def test_a_score_of_exactly_the_threshold_is_not_above_it() -> None:

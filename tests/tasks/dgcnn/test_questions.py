@@ -150,35 +150,6 @@ def test_missing_passages_are_retrieved_also_from_a_pool(tmp_path: Path) -> None
     assert any(len(passage.text) <= 6 for passage in record.passages)
 
 
-def test_made_pages_ask_only_what_is_learned_from(tmp_path: Path) -> None:
-    items = [
-        {
-            "id": f"q{i}",
-            "question": f"第{i}座山在哪里？",
-            "passages": [{"passage": f"它在{i}号州", "answer": f"{i}号州"}],
-        }
-        for i in range(30)
-    ]
-    path, other = tmp_path / "a.json", file_of(tmp_path / "b.json", 4, "x")
-    path.write_text(json.dumps(items, ensure_ascii=False), encoding="utf-8")
-    more = [{"path": other, "quiz": False}]
-    cfg = config(path=str(path), n_held_out=6, more=more, quiz_pages=3, quiz_weight=2)
-    found = sets(cfg, tmp_path)
-    assert found.train is not None
-    learned = [id for id in ids(found.train) if id.startswith("q") and "quiz" not in id]
-    made = [id for id in ids(found.train) if id.endswith("quiz")]
-    assert made == [f"{id} quiz" for id in learned]
-    assert found.train.weights[-len(made) :].tolist() == [2.0] * len(made)
-    texts = [
-        p.text
-        for i in range(len(found.train))
-        if ids(found.train)[i] in made
-        for p in found.train.record(i).passages
-    ]
-    unseen = [id[1:] for id in ids(found.valid) + ids(found.test)]
-    assert not [t for t in texts for i in unseen if f"第{i}座山" in t or f"它在{i}号州" in t]
-
-
 def test_files_to_test_on_keep_their_own_passages(tmp_path: Path) -> None:
     path, new = file_of(tmp_path / "a.json", 6), file_of(tmp_path / "b.json", 3, "new")
     cfg = config(path=path, valid_path=new, test_path=new, fill_to=4, pool=[path])
