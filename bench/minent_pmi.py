@@ -1,12 +1,14 @@
 """The whole of pmi_cut and word_discovery, timed, against the author's Python.
 
-    python bench/minent_pmi.py [TEXT] [--nlp-zero DIR] [--word-discovery DIR --kenlm PATH]
+    python bench/minent_pmi.py [TEXT] [--nlp-zero DIR] [--word-discovery DIR [--kenlm PATH]]
 
 TEXT is UTF-8 Han characters, one clause a line; without it a text of `--characters` is made from
 jieba's dictionary. The author's programs (github.com/bojone/nlp-zero, github.com/bojone/
 word-discovery) are given as folders and run on the first `--author-characters`, we on the same part
 and on the whole. Every program runs in a process of its own; wall seconds include its start.
 nlp-zero runs with its one broken import mended and its weak pairs kept (removing them fails).
+word-discovery has its n-grams counted by KenLM's count_ngrams; without `--kenlm` by us, in KenLM's
+form, which takes less time.
 """
 
 from __future__ import annotations
@@ -55,15 +57,40 @@ with open(sys.argv[2] + ".author", "w", encoding="utf-8") as file:
     for word, count in finder.words.items():
         print(word, count, file=file)
 """
+KENLM_FORM = """
+import sys
+from pathlib import Path
+import numpy as np
+from kexue_cli.tasks.minent.alphabet import Alphabet
+from kexue_cli.tasks.minent.data import Corpus, Source
+from kexue_cli.tasks.minent.ngrams import count_ngrams
+from kexue_cli.tasks.minent.splitting import Splitting
+text, vocabulary, records, order = sys.argv[1:]
+corpus = Corpus(Source((Path(text),)), Splitting(Alphabet.named("any")))
+counts = count_ngrams(corpus, int(order), rule="kenlm")
+names = ["<unk>", "<s>", "</s>", *map(chr, counts.table.code_points)]
+Path(vocabulary).write_bytes("".join(name + "\\0" for name in names).encode())
+table = np.empty(len(counts.records.keys), [("ids", "<u4", (counts.order,)), ("count", "<u8")])
+bits, keys = counts.table.bits, np.asarray(counts.records.keys)
+for i in range(counts.order):
+    shift = np.uint64(bits * (counts.order - 1 - i))
+    table["ids"][:, i] = (keys >> shift) & np.uint64((1 << bits) - 1)
+table["count"] = counts.records.counts
+table.tofile(records)
+"""
 WORD_DISCOVERY = """
 import subprocess, sys, types
 sys.modules["six"] = types.SimpleNamespace(PY2=False)
 source = open(sys.argv[1] + "/word_discovery.py", encoding="utf-8").read()
 exec(source.partition("min_count = 32")[0])
-text, kenlm = sys.argv[2], sys.argv[3]
+text, kenlm, ours = sys.argv[2:]
 lines = open(text, encoding="utf-8").read().split()
 write_corpus(lines, text + ".spaced")
-with open(text + ".spaced", "rb") as corpus, open(text + ".ngrams", "wb") as counts:
+if kenlm == "-":
+    paths = [text, text + ".chars", text + ".ngrams"]
+    subprocess.run([sys.executable, "-c", ours, *paths, "4"], check=True)
+else:
+  with open(text + ".spaced", "rb") as corpus, open(text + ".ngrams", "wb") as counts:
     command = [kenlm, "-o", "4", "-S", "1G", "--write_vocab_list", text + ".chars"]
     subprocess.run(command, stdin=corpus, stdout=counts, stderr=subprocess.DEVNULL, check=True)
 counted = KenlmNgrams(text + ".chars", text + ".ngrams", 4, 32)
@@ -126,8 +153,9 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     part.write_text(lines + "\n", encoding="utf-8")
     if options.nlp_zero:
         against("nlp_zero", [NLP_ZERO, str(options.nlp_zero), str(part)], part, options.times)
-    if options.word_discovery and options.kenlm:
-        program = [WORD_DISCOVERY, str(options.word_discovery), str(part), str(options.kenlm)]
+    if options.word_discovery:
+        kenlm = str(options.kenlm or "-")
+        program = [WORD_DISCOVERY, str(options.word_discovery), str(part), kenlm, KENLM_FORM]
         against("word_discovery", program, part, options.times)
     for model in ("pmi_cut", "nlp_zero", "word_discovery"):
         ours(model, text, options.times)

@@ -38,12 +38,19 @@ from kexue_cli.tasks.minent.bigram_lexicon import (
     tokens_of,
     word_spelling,
 )
-from kexue_cli.tasks.minent.committee import Committee, Member, exponent_of_stretches, plan
+from kexue_cli.tasks.minent.committee import (
+    Committee,
+    Member,
+    exponent_of_stretches,
+    plan,
+    stretch,
+)
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.lattice import Lattice, consensus
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.segment import usable_workers
 from kexue_cli.tasks.minent.unigram_mdl import (
+    Trial,
     find_trial,
     flat_places,
     learn_lattice,
@@ -56,6 +63,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SWEEPS = 5
 DECIDING_SWEEPS = 10  # of the bigram, then its two-part length is compared with that of EM
+DECIDING_CHARACTERS = 1_000_000  # it is tried on so many at the start of the text
 MOST_SWEEPS, FEWEST_SWEEPS = 60, 15
 SAMPLED_CHARACTERS = 60_000_000  # by each member in all its sweeps, where that is enough sweeps
 VOTING = 2 / 3  # of the sweeps
@@ -119,7 +127,7 @@ class Best:
         ctx.save_checkpoint({"task": {}, "fit": None})
         dependence, exponent = self.dependence, trial.exponent
         if dependence == "auto":
-            dependence = self._decide(ctx, lattice, Member(exponent, True), trial.ends)
+            dependence = self._decide(ctx, lattice, trial)
         if dependence != "bigram" and self.given_exponent is None:
             exponent = exponent_of_stretches(lattice, self.iterations)
             ctx.console.say(f"length penalty exponent of stretches of the text: {exponent:g}")
@@ -133,15 +141,16 @@ class Best:
         ctx.save_checkpoint({"task": {}, "fit": committee.state()})
         return committee
 
-    def _decide(
-        self, ctx: Context, lattice: Lattice, member: Member, ends: NDArray[np.bool_]
-    ) -> str:
+    def _decide(self, ctx: Context, lattice: Lattice, trial: Trial) -> str:
         """Try the bigram; keep it alone unless the two-part length has grown."""
-        before = two_part_nats(lattice, ends)
-        trial = Committee([member], ends[None].copy())
+        if len(lattice.symbols) > DECIDING_CHARACTERS:
+            lattice = stretch(lattice, 0, DECIDING_CHARACTERS)
+            trial = try_exponent(lattice, trial.exponent, self.iterations)
+        before = two_part_nats(lattice, trial.ends)
+        alone = Committee([Member(trial.exponent, True)], trial.ends[None].copy())
         average = max(1, round(DECIDING_SWEEPS * VOTING))
         after = two_part_nats(
-            lattice, self._sample(ctx, lattice, trial, DECIDING_SWEEPS, average, saving=False)
+            lattice, self._sample(ctx, lattice, alone, DECIDING_SWEEPS, average, saving=False)
         )
         ctx.console.say(
             f"words {'depend on the one before' if after <= before else 'both ways'}: "

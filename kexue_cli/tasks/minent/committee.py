@@ -15,8 +15,8 @@ MEMBER_STEP = EXPONENT_STEPS[-1] / 2
 STRETCH_CHARACTERS = 200_000
 STRETCHES = 5
 BOTH = (  # whether words depend on the one before; exponent less the chosen one
-    (False, -0.1), (True, 0.0), (False, 0.1), (False, -0.3), (True, -0.2),
-    (False, 0.0), (True, 0.1), (False, -0.2), (True, -0.1),
+    (False, -0.1), (True, 0.0), (False, 0.2), (False, -0.4), (True, -0.2),
+    (False, 0.05), (True, 0.1), (False, -0.25), (True, -0.1),
 )  # fmt: skip
 
 
@@ -53,15 +53,15 @@ def exponent_of_stretches(lattice: Lattice, iterations: int) -> float:
     size = len(lattice.symbols)
     begins = np.linspace(0, max(size - STRETCH_CHARACTERS, 0), STRETCHES).astype(np.int64)
     found = [
-        choose_exponent(_stretch(lattice, int(begin)), iterations).exponent
+        choose_exponent(stretch(lattice, int(begin), STRETCH_CHARACTERS), iterations).exponent
         for begin in np.unique(begins)
     ]
     return float(np.median(found))
 
 
-def _stretch(lattice: Lattice, begin: int) -> Lattice:
-    """The lattice of STRETCH_CHARACTERS from `begin` on; pieces are cut there."""
-    end = min(begin + STRETCH_CHARACTERS, len(lattice.symbols))
+def stretch(lattice: Lattice, begin: int, size: int) -> Lattice:
+    """The lattice of `size` characters from `begin` on; pieces are cut at its edges."""
+    end = min(begin + size, len(lattice.symbols))
     inside = lattice.starts[(lattice.starts > begin) & (lattice.starts < end)]
     starts = np.concatenate(([begin], inside, [end])) - begin
     symbols = lattice.symbols[begin:end].astype(np.uint32)

@@ -109,6 +109,8 @@ class BestModel(UnigramMdlModel):
 
     name: str = "best"
     _target_: str = "kexue_cli.tasks.minent.best.Best"
+    max_characters: int | None = 10_000_000
+    """Learn from about so many characters at the start of the text; null: from all."""
     members: int | None = None
     """Samplers that vote together; null: 3 with a bigram, 5 of both kinds."""
     dependence: str = "auto"

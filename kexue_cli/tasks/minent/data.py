@@ -109,7 +109,10 @@ class Corpus:
         Raises UserError where it is empty.
         """
         kept, characters = [], 0
-        for chunk in self.chunks(min(CHUNK_CHARACTERS, max_characters or CHUNK_CHARACTERS)):
+        size = CHUNK_CHARACTERS
+        if max_characters is not None:  # small chunks, for not much more than is wanted
+            size = min(size, max(max_characters // 16, 1))
+        for chunk in self.chunks(size):
             kept.append(chunk)
             characters += len(chunk.code_points)
             if max_characters is not None and characters >= max_characters:

@@ -138,7 +138,8 @@ def learn_lattice(
     ctx: Context, corpus: Corpus, max_length: int | None, max_characters: int | None
 ) -> Lattice:
     """The lattice of the text to learn from; UserError where there is nothing to cut."""
-    text, starts = corpus.read(max_characters).segmentable()
+    chunk = corpus.read(max_characters)
+    text, starts = chunk.segmentable()
     if not len(text):
         raise nothing_to_search(corpus)
     longest = max_length or default_max_length(corpus)
@@ -151,6 +152,11 @@ def learn_lattice(
         )
     lattice = build_lattice(text, starts, longest, 2)
     ctx.console.say(f"{len(text):,} characters, {len(lattice.lengths):,} word candidates")
+    if max_characters is not None and len(chunk.code_points) >= max_characters:
+        ctx.console.say(
+            "words are learned from that part of the text (model.max_characters); all of it is "
+            "segmented"
+        )
     return lattice
 
 

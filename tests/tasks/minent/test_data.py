@@ -147,3 +147,10 @@ def test_read_all_gives_nothing_of_a_longer_corpus(tmp_path):
     whole = corpus.read_all(28)
     assert whole is not None
     assert pieces(whole) == pieces(corpus.read())
+
+
+def test_reading_a_beginning_takes_little_more_than_is_wanted(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat\n" * 2000)
+    corpus = open_corpus(TextData(path=str(tmp_path / "a.txt")))
+    assert 8000 <= len(corpus.read(8000).code_points) < 9000
+    assert len(corpus.read(10**6).code_points) == 17 * 2000
