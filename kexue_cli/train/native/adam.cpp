@@ -10,7 +10,8 @@
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kMany = 49152;  // numbers that several threads take faster than one
+constexpr int64_t kChunk = 16384;  // numbers that are updated in one go
+constexpr int64_t kMany = 49152;   // that several threads take faster than one
 
 struct Settings {
   double rate, beta1, beta2, eps, weight_decay;
@@ -71,21 +72,28 @@ extern "C" {
 
 // `steps` (one float32 number each) count up by one; all else has sizes[i] numbers for parameter i. Each thread takes
 // one piece of every parameter, the same at every step: where a network's threads do so too, its numbers stay in the
-// cache of a core.
+// cache of a core. Every other step goes from the last chunk to the first: moments that do not all fit the cache are
+// partly there still.
 void adam_step(int count, float* const* values, const float* const* gradients, float* const* first,
                float* const* second, float* const* steps, const int64_t* sizes, const Settings* settings, int threads) {
   std::vector<Factors> factors;
   int64_t total = 0;
   for (int i = 0; i < count; ++i) factors.emplace_back(*settings, *steps[i] += 1), total += sizes[i];
   const int pieces = total > kMany ? threads : 1;
+  const bool reversed = count > 0 && int64_t(*steps[0]) % 2 == 0;
 #pragma omp parallel for schedule(static) num_threads(pieces) if (pieces > 1)
   for (int piece = 0; piece < pieces; ++piece)
-    for (int i = 0; i < count; ++i) {
+    for (int n = 0; n < count; ++n) {
+      const int i = reversed ? count - 1 - n : n;
       const Moments moments{values[i], first[i], second[i], gradients[i]};
       const int64_t begin = border(sizes[i], piece, pieces), end = border(sizes[i], piece + 1, pieces);
-      if (settings->weight_decay == 0) update<kNone>(moments, factors[i], begin, end);
-      else if (settings->decoupled) update<kDecoupled>(moments, factors[i], begin, end);
-      else update<kInGradient>(moments, factors[i], begin, end);
+      const int64_t chunks = (end - begin + kChunk - 1) / kChunk;
+      for (int64_t m = 0; m < chunks; ++m) {
+        const int64_t from = begin + (reversed ? chunks - 1 - m : m) * kChunk, to = std::min(from + kChunk, end);
+        if (settings->weight_decay == 0) update<kNone>(moments, factors[i], from, to);
+        else if (settings->decoupled) update<kDecoupled>(moments, factors[i], from, to);
+        else update<kInGradient>(moments, factors[i], from, to);
+      }
     }
 }
 
