@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (Interrupted, KeyboardInterrupt) as error:
         raise SystemExit(128 + getattr(error, "signal_number", 2)) from None
     except Exception as error:
-        message = command_line.explain(error)
+        message = command_line.explain(error, words)
         if message is None:
             raise
         _fail(message, USAGE_ERROR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from kexue_cli.catalogue import options
+from kexue_cli.catalogue import options, options_of_task
 from kexue_cli.check import nearest
 from kexue_cli.config import RunConfig
 from kexue_cli.errors import ConfigError, UserError
@@ -165,13 +166,16 @@ def _take_saved(cfg: DictConfig, saved: Any, key: str, spoken: set[str]) -> None
         OmegaConf.update(cfg, key, value)
 
 
-def explain(error: Exception) -> str | None:
-    """An exception of Hydra or OmegaConf as one clear message; None for anything else."""
+def explain(error: Exception, words: Sequence[str] = ()) -> str | None:
+    """An exception of Hydra or OmegaConf as one clear message; None for anything else.
+
+    Of the command's `words` the task is taken, whose options are those that help.
+    """
     if isinstance(error, ConfigError):
         return str(error)
     if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return None
-    if (message := _explain_unknown_option(str(error))) is not None:
+    if (message := _explain_unknown_option(str(error), words)) is not None:
         return message
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError) or "not in" in str(cause):
@@ -194,16 +198,19 @@ def _explain_unknown_key(whole: str, cause: BaseException) -> str | None:
     return f"{full_key}: unknown key. {nearest(word, known, prefix + '.' if prefix else '')}"
 
 
-def _explain_unknown_option(text: str) -> str | None:
+def _explain_unknown_option(text: str, words: Sequence[str]) -> str | None:
     """Hydra's "Could not find 'model/conv1d'" with the nearest option and the list of all."""
     found = re.search(r"Could not find '([\w/]+)/([^'/]*)'", text)
     if found is None:
         return None
     group, word = found.groups()
     names = [option.name for option in options(group)] or re.findall(r"^\t(\w+)$", text, re.M)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    task = next((w.removeprefix("task=") for w in reversed(words) if w.startswith("task=")), "")
+    of_task = options_of_task(group, task) if group in ("model", "data") else []
+    close = difflib.get_close_matches(word, of_task or names, n=1, cutoff=0.6)
     advice = f"Did you mean {group}={close[0]}? " if close else ""
-    return f"{group}: there is no {word!r}. {advice}There are: {', '.join(names)}"
+    which = f"task={task} has" if of_task else "There are"
+    return f"{group}: there is no {word!r}. {advice}{which}: {', '.join(of_task or names)}"
 
 
 def _shortened(text: str) -> str:

@@ -105,7 +105,7 @@ def _task(words: list[str]) -> str:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(explain(error) or str(error)) from error
+        raise UserError(explain(error, words) or str(error)) from error
 
 
 def _continued(args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
