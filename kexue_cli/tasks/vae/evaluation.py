@@ -78,9 +78,12 @@ def log_weights(
 ) -> Iterator[Tensor]:
     """Log p(x,z)/q(z|x) of `samples` draws: (cells, images, samples) for one part after another.
 
-    At most about `rows` decoder rows per cell are in memory at once; the encoder runs once per
-    image, for many images together.
+    At most about `rows` decoder rows per cell are in memory at once, or, where the kernels keep
+    nothing of a row but its log-weight, a hundred times as many. The encoder runs once per image,
+    for many images together.
     """
+    if model.drawn_in_kernel(x):
+        rows *= 100
     at_once = max(1, rows // samples)
     for images, image_labels in chunks(x, labels, max(at_once, ENCODED_TOGETHER)):
         features = model.features(images, image_labels)

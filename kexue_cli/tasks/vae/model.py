@@ -110,13 +110,18 @@ class Vae(nn.Module):
 
         From the encoder's outputs for x; without gradient, the draws are not kept.
         """
-        network = self._network if self.native and not torch.is_grad_enabled() else None
-        if network is not None and dense.takes([x, network.encoder[0]]):
+        network = self.drawn_in_kernel(x)
+        if network is not None:
             assert isinstance(self.latent, GaussianLatent)
             mean, log_var = self.latent.posterior(features)
             return fused.log_weights(network, x, mean, log_var, k)
         log_weights = self.terms(x, self.latent.draw(features, labels, k), labels).log_weights
         return log_weights if log_weights.dtype == torch.float64 else log_weights.float()
+
+    def drawn_in_kernel(self, x: Tensor) -> fused.Network | None:
+        """The network, where `log_weights` of such images never has a draw in memory."""
+        network = self._network if self.native and not torch.is_grad_enabled() else None
+        return network if network and dense.takes([x, network.encoder[0]]) else None
 
     def log_likelihood(self, x: Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Log p(x|z), (cells, batch, k), of z (cells, batch, k, latents)."""
