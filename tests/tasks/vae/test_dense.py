@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kexue_cli.native.build import NotAvailable
 from kexue_cli.tasks.vae import dense, objectives
-from kexue_cli.tasks.vae.builders import Images, vae_mlp
+from kexue_cli.tasks.vae.builders import Images, iwae_mlp, vae_mlp
 from kexue_cli.tasks.vae.model import Terms, Vae
 
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
@@ -224,6 +224,27 @@ def test_the_fused_network_has_the_bounds_and_gradients_of_the_plain_one(
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             assert_near(one, other, 1e-4)
+
+
+@pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 1e-4), (True, 3e-2)])
+def test_with_fifty_draws_the_gradient_is_that_of_float64(bfloat16: bool, tolerance: float) -> None:
+    images = Images((28, 28), 256, 0, np.full(784, 0.13))
+
+    def gradient(model: Vae, x: Tensor, noise: Tensor) -> Tensor:
+        bound = objectives.iwae_bound(model(x, None, 50, noise)).mean()
+        found = torch.autograd.grad(bound, list(model.parameters()))
+        return torch.cat([g.double().flatten() for g in found])
+
+    plain, native = (
+        iwae_mlp(images, [torch.Generator().manual_seed(0)], 1, 50, [200, 200], 0, 0, False)
+        for _ in range(2)
+    )
+    torch.manual_seed(1)
+    x, noise = (torch.rand(1, 20, 784) > 0.8).float(), torch.randn(1, 20, 50, 50)
+    expected = gradient(plain.double(), x.double(), noise.double())
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        found = gradient(native.use_native(), x, noise)
+    assert float((found - expected).norm() / expected.norm()) < tolerance
 
 
 def test_log_weights_are_the_sum_of_their_parts_to_the_last_bit() -> None:
