@@ -148,10 +148,10 @@ class Best:
             trial = try_exponent(lattice, trial.exponent, self.iterations)
         before = two_part_nats(lattice, trial.ends)
         alone = Committee([Member(trial.exponent, True)], trial.ends[None].copy())
-        average = max(1, round(DECIDING_SWEEPS * VOTING))
-        after = two_part_nats(
-            lattice, self._sample(ctx, lattice, alone, DECIDING_SWEEPS, average, saving=False)
-        )
+        sweeps = min(DECIDING_SWEEPS, ctx.cfg.limit.steps or DECIDING_SWEEPS)
+        average = max(1, round(sweeps * VOTING))
+        ends = self._sample(ctx, lattice, alone, sweeps, average, saving=False)
+        after = two_part_nats(lattice, ends)
         ctx.console.say(
             f"words {'depend on the one before' if after <= before else 'both ways'}: "
             f"two-part length {before / np.log(2):.4f} bits per character without, "
