@@ -90,9 +90,9 @@ if kenlm == "-":
     paths = [text, text + ".chars", text + ".ngrams"]
     subprocess.run([sys.executable, "-c", ours, *paths, "4"], check=True)
 else:
-  with open(text + ".spaced", "rb") as corpus, open(text + ".ngrams", "wb") as counts:
-    command = [kenlm, "-o", "4", "-S", "1G", "--write_vocab_list", text + ".chars"]
-    subprocess.run(command, stdin=corpus, stdout=counts, stderr=subprocess.DEVNULL, check=True)
+    with open(text + ".spaced", "rb") as corpus, open(text + ".ngrams", "wb") as counts:
+        command = [kenlm, "-o", "4", "-S", "1G", "--write_vocab_list", text + ".chars"]
+        subprocess.run(command, stdin=corpus, stdout=counts, stderr=subprocess.DEVNULL, check=True)
 counted = KenlmNgrams(text + ".chars", text + ".ngrams", 4, 32)
 solid = filter_ngrams(counted.ngrams, counted.total, [0, 2, 4, 6])
 trie = SimpleTrie()

@@ -124,7 +124,9 @@ class Best:
     def _begin(self, ctx: Context, lattice: Lattice) -> Committee:
         """The members and their segmentations by EM."""
         trial = find_trial(ctx, lattice, self.given_exponent, self.iterations)
-        ctx.save_checkpoint({"task": {}, "fit": None})
+        ctx.save_checkpoint(
+            {"task": {}, "fit": None}
+        )  # an interrupted run can be resumed from here on
         dependence, exponent = self.dependence, trial.exponent
         if dependence == "auto":
             dependence = self._decide(ctx, lattice, trial)
@@ -152,12 +154,13 @@ class Best:
         average = max(1, round(sweeps * VOTING))
         ends = self._sample(ctx, lattice, alone, sweeps, average, saving=False)
         after = two_part_nats(lattice, ends)
+        dependence = "bigram" if after <= before else "both"
+        meaning = {"bigram": "on the one before", "both": "on the one before in some members"}
         ctx.console.say(
-            f"words {'depend on the one before' if after <= before else 'both ways'}: "
-            f"two-part length {before / np.log(2):.4f} bits per character without, "
-            f"{after / np.log(2):.4f} with a bigram"
+            f"words depend {meaning[dependence]}: two-part length {before / np.log(2):.4f} bits "
+            f"per character without, {after / np.log(2):.4f} with a bigram"
         )
-        return "bigram" if after <= before else "both"
+        return dependence
 
     def _effort(self, ctx: Context, lattice: Lattice) -> tuple[int, int]:
         """Sweeps, and how many of the last ones vote."""

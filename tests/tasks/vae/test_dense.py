@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,8 @@ from kexue_cli.tasks.vae import dense, objectives
 from kexue_cli.tasks.vae.builders import Images, iwae_mlp, vae_mlp
 from kexue_cli.tasks.vae.model import Terms, Vae
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 SHAPES = [  # cells, sizes, images, k, activation
     (1, (50, 200, 200, 784), 20, 13, "tanh"),  # Burda et al.'s decoder; 260 rows
@@ -26,21 +27,6 @@ SHAPES = [  # cells, sizes, images, k, activation
     (1, (50, 200, 200, 64), 60, 5, "tanh"),  # fewer pixels than the hidden layers have units
     (1, (4, 9), 1, 1, "tanh"),  # no hidden layer, one row
 ]
-
-
-@pytest.fixture(autouse=True)
-def _kernels() -> None:
-    missing = dense.obstacle()
-    if missing is not None:
-        pytest.skip(missing)
-
-
-@pytest.fixture
-def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def parameters_of(cells: int, sizes: tuple[int, ...]) -> list[Tensor]:
@@ -170,7 +156,7 @@ def gradients(cells: int) -> list[Tensor]:
     return [found, *torch.autograd.grad(found.sum(), weights)]
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 def test_the_number_of_threads_changes_no_bit() -> None:
     two = gradients(3)
     torch.set_num_threads(1)
@@ -277,7 +263,7 @@ def of_the_whole(cells: int) -> list[Tensor]:
     return [bound, *torch.autograd.grad(bound.sum(), list(model.parameters()))]
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 def test_the_number_of_threads_changes_no_bit_of_the_fused_network() -> None:
     two = of_the_whole(3)
     torch.set_num_threads(1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -13,22 +11,9 @@ from kexue_cli.tasks.vae import dense, fused
 from kexue_cli.tasks.vae.builders import Images, iwae_mlp
 from kexue_cli.tasks.vae.model import Vae
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 PIXELS, LATENTS = 35, 70  # more latents than random numbers that are made together
-
-
-@pytest.fixture(autouse=True)
-def _kernels() -> None:
-    missing = dense.obstacle()
-    if missing is not None:
-        pytest.skip(missing)
-
-
-@pytest.fixture
-def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def philox(counter: int, key: int) -> list[int]:
@@ -119,7 +104,7 @@ def test_two_calls_draw_differently() -> None:
     assert not bool((first == second).any())
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 def test_the_number_of_threads_changes_no_draw() -> None:
     model, x = network(3), torch.ones(1, 2, PIXELS)
     two = drawn(model, x, 900)
