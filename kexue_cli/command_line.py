@@ -169,7 +169,7 @@ def _take_saved(cfg: DictConfig, saved: Any, key: str, spoken: set[str]) -> None
 def explain(error: Exception, words: Sequence[str] = ()) -> str | None:
     """An exception of Hydra or OmegaConf as one clear message; None for anything else.
 
-    Of the command's `words` the task is taken, whose options are those that help.
+    `words` are the command's: where they name a task, only its models and data sets are listed.
     """
     if isinstance(error, ConfigError):
         return str(error)
