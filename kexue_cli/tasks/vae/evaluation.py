@@ -17,6 +17,7 @@ from kexue_cli.tasks.vae.model import Terms, Vae
 
 ACTIVE_VARIANCE = 0.01
 ENCODED_TOGETHER = 200  # images, where the draws of even one fill the memory allowed
+ROWS_IN_KERNEL = 100  # for one that is kept in memory
 Tick = Callable[[int], None]
 
 
@@ -79,11 +80,11 @@ def log_weights(
     """Log p(x,z)/q(z|x) of `samples` draws: (cells, images, samples) for one part after another.
 
     At most about `rows` decoder rows per cell are in memory at once, or, where the kernels keep
-    nothing of a row but its log-weight, a hundred times as many. The encoder runs once per image,
-    for many images together.
+    nothing of a row but its log-weight, `ROWS_IN_KERNEL` times as many. The encoder runs once per
+    image, for many images together.
     """
     if model.drawn_in_kernel(x):
-        rows *= 100
+        rows *= ROWS_IN_KERNEL
     at_once = max(1, rows // samples)
     for images, image_labels in chunks(x, labels, max(at_once, ENCODED_TOGETHER)):
         features = model.features(images, image_labels)
