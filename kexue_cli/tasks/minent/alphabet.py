@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 SPACE, OTHER, HAN, LATIN, DIGIT, LETTER = range(6)
 NEWLINE = 10
+UNIFORM_FROM = 0x20000  # from here on there are Han characters and others, by HAN_RANGES alone
 HAN_SHARE = 0.3  # from this share of Han characters on, `alphabet=auto` means Chinese text
 HAN_RANGES = (
     (0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x32000),
@@ -57,24 +58,23 @@ class Alphabet:
         return table[classes]
 
 
-def _class_of(character: str) -> int:
-    category = unicodedata.category(character)
-    if character.isspace() or category == "Zs" or character in "\ufeff\u200b":
-        return SPACE
-    if category[0] == "N":
-        return DIGIT
-    if category[0] == "L" or category[0] == "M":
-        latin = ord(character) < 0x250 or 0xFF21 <= ord(character) <= 0xFF5A
-        return LATIN if latin else LETTER
-    return OTHER
-
-
 @cache
 def class_table() -> NDArray[np.uint8]:
     """Class of every code point, (0x110000,) uint8."""
+    numbers = np.arange(UNIFORM_FROM)
+    categories = "".join(map(unicodedata.category, map(chr, range(UNIFORM_FROM))))
+    general, detail = np.frombuffer(categories.encode(), np.uint8).reshape(-1, 2).T
+    classes = np.full(UNIFORM_FROM, OTHER, np.uint8)
+    letters = (general == ord("L")) | (general == ord("M"))
+    classes[letters] = LETTER
+    classes[letters & ((numbers < 0x250) | ((numbers >= 0xFF21) & (numbers <= 0xFF5A)))] = LATIN
+    classes[general == ord("N")] = DIGIT
+    for number in numbers[(general == ord("Z")) | (detail == ord("c"))].tolist():
+        if chr(number).isspace():  # all of Zs, some of Zl, Zp and Cc
+            classes[number] = SPACE
+    classes[[ord(c) for c in "\ufeff\u200b"]] = SPACE
     table = np.full(0x110000, OTHER, np.uint8)
-    for code_point in range(0x20000):
-        table[code_point] = _class_of(chr(code_point))
+    table[:UNIFORM_FROM] = classes
     for first, end in HAN_RANGES:
         table[first:end] = HAN
     return table

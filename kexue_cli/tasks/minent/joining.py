@@ -8,18 +8,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kexue_cli.tasks.minent.count_plan import usable_cores
+from kexue_cli.tasks.minent.frequent import FrequentNgrams
 from kexue_cli.tasks.minent.ngram_kernels import Keys, numba
-from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts, usable_cores
-from kexue_cli.tasks.minent.piece_table import Pieces, count_pieces, merge_pieces, new_table
+from kexue_cli.tasks.minent.ngrams import Advance
+from kexue_cli.tasks.minent.piece_table import (
+    MAX_PIECE,
+    Pieces,
+    count_pieces,
+    merge_pieces,
+    new_table,
+)
 from kexue_cli.tasks.minent.symbols import Chunks, SymbolTable, blocks
 
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 JOB_SYMBOLS = 1 << 20  # of which one thread counts the words at a time
+SIEVE_BITS = 21
+SLICE = 1 << 16  # n-grams that one thread measures at a time
+INDEX_BITS = 16
+Measured = tuple[Keys, NDArray[np.float64]]  # n-grams filled up to the full order, and their nats
 
 
 @numba.njit(nogil=True, cache=True)
@@ -51,102 +63,152 @@ def in_set(slots: Keys, key: np.uint64) -> bool:
 
 
 @numba.njit(nogil=True, cache=True)
+def make_sieve(keys: Keys) -> NDArray[np.uint64]:
+    """A bit for each of the hashes that the keys have: small enough for the cache, unlike the set.
+
+    A key whose bit is 0 is not in the set.
+    """
+    sieve = np.zeros(1 << (SIEVE_BITS - 6), np.uint64)
+    for key in keys:
+        bit = (key * SPREAD) >> np.uint64(64 - SIEVE_BITS)
+        sieve[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+    return sieve
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def passes(sieve: NDArray[np.uint64], key: np.uint64) -> bool:
+    """Whether a key may be in the set."""
+    bit = (key * SPREAD) >> np.uint64(64 - SIEVE_BITS)
+    return bool((sieve[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1))
+
+
+@numba.njit(nogil=True, cache=True)
 def word_begins(
     symbols: NDArray[np.uint32],
-    owned: int,
     order: int,
     bits: int,
     solid: Keys,
-    left: int,
+    sieve: NDArray[np.uint64],
     begins: NDArray[np.bool_],
-) -> int:
-    """Mark the symbols at which a word begins, (owned,); returns what the next block needs.
-
-    `left` says how many further symbols the last word of the block before takes in.
-    """
+) -> None:
+    """Mark the symbols at which a word begins, (symbols,): where no solid n-gram takes them in."""
     shift = np.uint64(bits)
     top = np.uint64((order - 1) * bits)
-    reach = np.ones(owned, np.uint8)
+    reach = np.ones(symbols.size, np.uint8)
     key = np.uint64(0)
     for i in range(symbols.size - 1, -1, -1):
         key = (np.uint64(symbols[i]) << top) | (key >> shift) if symbols[i] else np.uint64(0)
-        if i >= owned or symbols[i] == 0:
+        if symbols[i] == 0:
             continue
         prefix = key
         for m in range(order, 1, -1):
             drop = np.uint64((order - m) * bits)
             prefix = (prefix >> drop) << drop
             last = (prefix >> drop) & ((np.uint64(1) << shift) - np.uint64(1))
-            if last and in_set(solid, prefix):
+            if last and passes(sieve, prefix) and in_set(solid, prefix):
                 reach[i] = m
                 break
-    for i in range(owned):
+    left = 0  # symbols that the word takes in yet
+    for i in range(symbols.size):
         if symbols[i] == 0:
             begins[i] = False
             left = 0
             continue
         begins[i] = left == 0
         left = max(left, reach[i]) - 1
-    return left
 
 
-Counted = tuple[Keys, NDArray[np.uint64]]  # distinct n-grams of one order, ascending, and counts
+@numba.njit(nogil=True, cache=True)
+def lower_ratios(
+    keys: Keys,
+    numbers: NDArray[np.uint64],
+    tail_bits: int,
+    left: Keys,
+    left_numbers: NDArray[np.uint64],
+    right: Keys,
+    right_numbers: NDArray[np.uint64],
+    right_index: NDArray[np.int64],
+    index_shift: int,
+    totals: NDArray[np.float64],
+    ratios: NDArray[np.float64],
+) -> None:
+    """Lower ratios (n,) to scale * N(w) / (N(left part) * N(right part)) of each key w, ascending.
+
+    The left part is the key without its last `tail_bits`, the right part is those bits; both are
+    looked up in counted n-grams, the right ones from right_index[part >> index_shift] on. totals
+    are the scale and the counts of a left and of a right part that is not there.
+    """
+    tail = np.uint64(tail_bits)
+    mask = (np.uint64(1) << tail) - np.uint64(1)
+    place = np.searchsorted(left, keys[0] >> tail) if keys.size else 0
+    for i in range(keys.size):
+        part = keys[i] >> tail
+        while place < left.size and left[place] < part:
+            place += 1
+        a = totals[1]
+        if place < left.size and left[place] == part:
+            a = float(left_numbers[place])
+        part = keys[i] & mask
+        digit = part >> np.uint64(index_shift)
+        low, high = right_index[digit], right_index[digit + np.uint64(1)]
+        while low < high:
+            middle = (low + high) >> 1
+            if right[middle] < part:
+                low = middle + 1
+            else:
+                high = middle
+        b = totals[2]
+        if low < right.size and right[low] == part:
+            b = float(right_numbers[low])
+        ratio = totals[0] * float(numbers[i]) / (a * b)
+        ratios[i] = min(ratios[i], ratio)
 
 
-def cohesion(
-    orders: list[Counted], m: int, bits: int, totals: list[int], min_count: int
-) -> tuple[Keys, NDArray[np.float64]]:
-    """m-grams counted at least `min_count` times, and their mutual information, nats.
+def cohesion(ngrams: FrequentNgrams, m: int, totals: list[int], pool: Executor) -> Measured:
+    """The m-grams, filled up to the full order, and their mutual information, nats.
 
     It is ln N(w)/T_m - ln N(left)/T_j - ln N(right)/T_(m-j), the smallest over all places j where
-    the m-gram can be split. orders[j - 1] are the counted j-grams, totals[j - 1] = T_j. A part that
-    was never counted has probability one.
+    the m-gram can be split; totals[j - 1] = T_j. A part that was never counted has probability one.
     """
-    keys, numbers = orders[m - 1]
-    frequent = numbers >= min_count
-    keys, numbers = keys[frequent], numbers[frequent]
+    keys, numbers = ngrams.grams[m - 1]
+    bits = ngrams.table.bits
     smallest = np.full(len(keys), np.inf)
-    for j in range(1, m):
-        tail = np.uint64((m - j) * bits)
-        left = _look_up(orders[j - 1], keys >> tail, totals[j - 1])
-        right = _look_up(
-            orders[m - j - 1], keys & ((np.uint64(1) << tail) - np.uint64(1)), totals[m - j - 1]
-        )
-        scale = totals[j - 1] * totals[m - j - 1] / totals[m - 1]  # of integers: rounded once
-        smallest = np.minimum(smallest, scale * numbers / (left * right))
-    return keys, np.log(smallest)
+
+    def measure(begin: int) -> NDArray[np.float64]:
+        part = slice(begin, begin + SLICE)
+        for j in range(1, m):
+            ratios = totals[j - 1] * totals[m - j - 1] / totals[m - 1]  # of integers: rounded once
+            scale = np.array([ratios, totals[j - 1], totals[m - j - 1]], np.float64)
+            lower_ratios(
+                keys[part], numbers[part], (m - j) * bits, *ngrams.grams[j - 1],
+                *ngrams.grams[m - j - 1], *indices[m - j], scale, smallest[part],
+            )  # fmt: skip
+        return np.log(smallest[part])
+
+    indices = {n: _index(ngrams.grams[n - 1][0], n * bits) for n in range(1, m)}
+    nats = [np.empty(0), *pool.map(measure, range(0, len(keys), SLICE))]
+    return keys << np.uint64((ngrams.order - m) * bits), np.concatenate(nats)
 
 
-def _look_up(counted: Counted, wanted: Keys, missing: float) -> NDArray[np.float64]:
-    """Counts of n-grams (wanted,), `missing` for those that are not there."""
-    keys, numbers = counted
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, numbers[place].astype(np.float64), missing)
+def _index(keys: Keys, bits: int) -> tuple[NDArray[np.int64], int]:
+    """Where keys of each value of their top bits begin (values + 1,), and the bits below those."""
+    below = max(0, bits - INDEX_BITS)
+    edges = np.arange((1 << (bits - below)) + 1, dtype=np.uint64) << np.uint64(below)
+    return np.searchsorted(keys, edges), below
 
 
-def cohesions(
-    counts: NgramCounts, min_count: int, shared_total: int | None = None
-) -> list[tuple[Keys, NDArray[np.float64]]]:
-    """Keys, filled up to the full order, and cohesion in nats, of the n-grams of orders 2, 3, ….
+def cohesions(ngrams: FrequentNgrams, shared_total: int | None = None) -> list[Measured]:
+    """The n-grams of orders 2, 3, … with their cohesion.
 
     `shared_total` stands for the total of every order, as the author of the method has it; by
     default each order has its own.
     """
-    orders = [counts.of_order(m) for m in range(1, counts.order + 1)]
-    totals = [shared_total or int(numbers.sum()) for _, numbers in orders]
-    bits = counts.table.bits
-    result = []
-    for m in range(2, counts.order + 1):
-        if not len(orders[m - 1][0]):
-            continue
-        keys, nats = cohesion(orders, m, bits, totals, min_count)
-        result.append((keys << np.uint64((counts.order - m) * bits), nats))
-    return result
+    totals = [shared_total or total for total in ngrams.totals]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return [cohesion(ngrams, m, totals, pool) for m in range(2, ngrams.order + 1)]
 
 
-def solid_ngrams(
-    measured: Sequence[tuple[Keys, NDArray[np.float64]]], min_pmi: Sequence[float]
-) -> Keys:
+def solid_ngrams(measured: Sequence[Measured], min_pmi: Sequence[float]) -> Keys:
     """Keys of the measured n-grams of order m whose cohesion reaches min_pmi[m - 1], nats."""
     kept = [keys[nats >= least] for (keys, nats), least in zip(measured, min_pmi[1:], strict=False)]
     return np.concatenate([np.empty(0, np.uint64), *kept])
@@ -157,17 +219,7 @@ class Joiner:
 
     def __init__(self, table: SymbolTable, order: int, solid: Keys) -> None:
         self.table, self.order = table, order
-        self.slots = make_set(solid)
-
-    def marked(self, corpus: Chunks) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.bool_]]]:
-        """The corpus as blocks of symbols (n,) and begins (n,), true where a word begins."""
-        left = 0
-        for block in blocks(corpus, self.table, self.order, padded=False):
-            begins = np.empty(block.owned, np.bool_)
-            left = word_begins(
-                block.symbols, block.owned, self.order, self.table.bits, self.slots, left, begins
-            )
-            yield block.symbols[: block.owned], begins
+        self.slots, self.sieve = make_set(solid), make_sieve(solid)
 
     def count_words(
         self,
@@ -180,38 +232,40 @@ class Joiner:
         workers = workers or usable_cores()
         table, waiting = new_table(), deque[Future[Pieces]]()
         with ThreadPoolExecutor(workers) as pool:
-            for job in whole_words(self.marked(corpus), job_symbols, advance):
-                waiting.append(pool.submit(count_pieces, *job))
+            for stretch in self._stretches(corpus, job_symbols, advance):
+                waiting.append(pool.submit(self._count, stretch))
                 if len(waiting) > workers:
                     table = merge_pieces(table, waiting.popleft().result())
             while waiting:
                 table = merge_pieces(table, waiting.popleft().result())
         return table
 
+    def _count(self, stretch: NDArray[np.uint32]) -> Pieces:
+        """The words that begin in a stretch, but for the margins on both sides of it."""
+        begins = np.empty(len(stretch), np.bool_)
+        word_begins(stretch, self.order, self.table.bits, self.slots, self.sieve, begins)
+        return count_pieces(
+            stretch, begins, self.order - 1, len(stretch) - MAX_PIECE - self.order, self.table.bits
+        )
 
-Marked = tuple[NDArray[np.uint32], NDArray[np.bool_]]  # symbols and where words begin, as in Joiner
+    def _stretches(
+        self, corpus: Chunks, job_symbols: int, advance: Advance
+    ) -> Iterator[NDArray[np.uint32]]:
+        """The symbol stream in parts of about `job_symbols`, each with what its words depend on.
 
-
-def whole_words(
-    stream: Iterator[Marked], job_symbols: int, advance: Advance = lambda symbols: None
-) -> Iterator[Marked]:
-    """The stream in parts of about `job_symbols`, each of which begins with a word."""
-    parts: list[Marked] = []
-    held = 0
-    for symbols, begins in stream:
-        advance(len(begins))
-        parts.append((symbols, begins))
-        held += len(begins)
-        places = np.flatnonzero(begins)
-        if held < job_symbols or not len(places):
-            continue
-        border = int(places[-1])
-        parts[-1] = symbols[:border], begins[:border]
-        yield _joined(parts)
-        parts, held = [(symbols[border:], begins[border:])], len(begins) - border
-    if held:
-        yield _joined(parts)
-
-
-def _joined(parts: list[Marked]) -> Marked:
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        That is the order - 1 symbols before it, and after it the rest of a word that is not too
+        long and the n-grams in that.
+        """
+        before, after = self.order - 1, MAX_PIECE + self.order
+        held = [np.zeros(before, np.uint32)]
+        size = before
+        for block in blocks(corpus, self.table, 1, padded=False):
+            advance(block.owned)
+            held.append(block.symbols)
+            size += block.owned
+            if size >= before + job_symbols + after:
+                whole = np.concatenate(held)
+                yield whole
+                held = [whole[len(whole) - after - before :]]
+                size = len(held[0])
+        yield np.concatenate([*held, np.zeros(after, np.uint32)])

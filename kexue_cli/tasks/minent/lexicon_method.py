@@ -15,7 +15,7 @@ from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import ngrams
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
+from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.segment import WordTrie
 from kexue_cli.tasks.minent.symbols import SymbolTable
@@ -84,21 +84,25 @@ class Counting:
             if value not in known:
                 raise ConfigError(f"model.{key}", f"expected {' or '.join(known)}, found {value!r}")
 
-    def count(self, corpus: Corpus, advance: Advance) -> NgramCounts:
-        """All n-grams of the corpus; same bits whatever the engine."""
+    @contextmanager
+    def merged(self, corpus: Corpus, advance: Advance) -> Iterator[MergedWindows]:
+        """All n-grams of the corpus as records in key order; same bits whatever the engine."""
         if self.engine == "ray":
             from kexue_cli.tasks.minent.ray_counts import count_ngrams_with_ray
 
-            return count_ngrams_with_ray(corpus, self.order, self.rule, self.memory_mib, advance)
-        return ngrams.count_ngrams(
+            counts = count_ngrams_with_ray(corpus, self.order, self.rule, self.memory_mib, advance)
+            yield counts.as_merged()
+            return
+        with ngrams.merged_windows(
             corpus,
             self.order,
-            rule=self.rule,
+            self.rule,
             memory_mib=self.memory_mib,
             workers=self.workers,
             scratch=Path(self.scratch) if self.scratch else None,
             advance=advance,
-        )
+        ) as windows:
+            yield windows
 
 
 @contextmanager

@@ -225,3 +225,65 @@ def count_prefixes(keys: Keys, drop_bits: int, bits: int) -> int:
             n += 1
             previous = prefix
     return n
+
+
+@numba.njit(nogil=True, cache=True)
+def whole_windows(keys: Keys, counts: NDArray[np.uint32], order: int, bits: int) -> tuple[int, int]:
+    """Of sorted distinct keys: the longest n-gram there is, and how many windows of full length."""
+    last = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    whole, longest = 0, 0
+    for i in range(keys.size):
+        if (keys[i] & last) != 0:
+            whole += int(counts[i])
+    if whole:
+        return order, whole
+    for i in range(keys.size):
+        while (
+            longest < order - 1
+            and ((keys[i] >> np.uint64((order - 1 - longest) * bits)) & last) != 0
+        ):
+            longest += 1
+    return longest, whole
+
+
+@numba.njit(nogil=True, cache=True)
+def frequent_prefixes(
+    keys: Keys,
+    counts: NDArray[np.uint64],
+    order: int,
+    bits: int,
+    at_least: int,
+    last_key: Keys,
+    seen: NDArray[np.int64],
+    found: Keys,
+    numbers: NDArray[np.uint64],
+    filled: NDArray[np.int64],
+) -> None:
+    """Write the prefixes of every order seen `at_least` times that end within these records.
+
+    The records are a part of all, in key order; a key 0 of count 0 at the very end closes what is
+    open. Carried from part to part: last_key (1,), the last key so far, and seen (3, order + 1):
+    seen[0, 0] windows so far, seen[1, m] those before the prefix of m symbols that is open,
+    seen[2, m] m-grams so far, the rare ones included. Row m - 1 of `found` and of `numbers` (order,
+    at least records + 1) receives the frequent m-grams, filled (order,) how many there are.
+    """
+    last = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    filled[:] = 0
+    before, total = last_key[0], seen[0, 0]
+    for i in range(keys.size):
+        key, m = keys[i], order
+        drop = np.uint64(0)
+        while m > 0 and (key >> drop) != (before >> drop):
+            prefix, count = before >> drop, total - seen[1, m]
+            if (prefix & last) != 0 and count > 0:
+                seen[2, m] += count
+                if count >= at_least:
+                    found[m - 1, filled[m - 1]] = prefix
+                    numbers[m - 1, filled[m - 1]] = count
+                    filled[m - 1] += 1
+            seen[1, m] = total
+            drop += np.uint64(bits)
+            m -= 1
+        before = key
+        total += np.int64(counts[i])
+    last_key[0], seen[0, 0] = before, total

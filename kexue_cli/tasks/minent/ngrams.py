@@ -7,11 +7,10 @@ count_ngrams: order - 1 begin marks before a piece, one stop mark after it, whol
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,25 +21,23 @@ from numpy.typing import NDArray
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import ngram_store
+from kexue_cli.tasks.minent.count_plan import CountPlan
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
-from kexue_cli.tasks.minent.memory import MIB, working_mib
 from kexue_cli.tasks.minent.ngram_kernels import (
     count_prefixes,
     pack_keys,
     prefix_counts,
     radix_sort,
     run_length,
+    whole_windows,
 )
-from kexue_cli.tasks.minent.ngram_store import AnyRun, DiskRun, Run
+from kexue_cli.tasks.minent.ngram_runs import Run, RunStore
 from kexue_cli.tasks.minent.symbols import Block, Chunks, SymbolTable, blocks, survey
 
 RULES = ("open", "kenlm")
 FIRST_SYMBOL = {"open": 1, "kenlm": 3}
-BYTES_PER_SYMBOL = 36  # symbols (4), keys and room to sort them (16), a run (12), waste
-RESERVE_MIB = 80  # the compiled code and what loads it, a block of text being decoded
-MERGE_COPIES = 5  # of a range: as read, two levels of the tree of merges, handed on, waste
-LEAST_JOB, LEAST_MERGE = 1 << 16, 1 << 14
 Advance = Callable[[int], None]
+CountedRun = tuple[Run, tuple[int, int]]  # with what `Windows.longest` says of it
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,12 @@ class NgramCounts:
         """The m-grams as text, for small corpora; marks are left out of the text."""
         keys, counts = self.of_order(m)
         return {self.table.spell(int(k), m): int(c) for k, c in zip(keys, counts, strict=True)}
+
+    def as_merged(self) -> MergedWindows:
+        """The records as `merged_windows` gives them."""
+        windows = Windows(self.table, self.order, self.rule)
+        records = Run(np.asarray(self.records.keys), np.asarray(self.records.counts))
+        return MergedWindows(windows, windows.longest(records)[1], iter([records]))
 
     def save(self, folder: Path) -> None:
         """Write the counts as a folder (see docs/minent_counts.md); an old one is replaced."""
@@ -110,13 +113,9 @@ class Windows:
         distinct = run_length(ordered, counts)
         return Run(ordered[:distinct].copy(), counts[:distinct].copy())
 
-    def longest(self, run: Run) -> int:
-        """The largest order of which the run holds a whole n-gram."""
-        mask, bits = np.uint64((1 << self.table.bits) - 1), self.table.bits
-        for m in range(self.order, 0, -1):
-            if np.any((run.keys >> np.uint64((self.order - m) * bits)) & mask):
-                return m
-        return 0
+    def longest(self, run: Run) -> tuple[int, int]:
+        """The largest order of which the run holds an n-gram, and how many of full order."""
+        return whole_windows(run.keys, run.counts, self.order, self.table.bits)
 
     def header(self, records: int) -> dict[str, object]:
         """What counts.json says."""
@@ -128,43 +127,6 @@ class Windows:
             "records": records,
             "code_points": self.table.code_points.tolist(),
         }
-
-
-@dataclass(frozen=True)
-class CountPlan:
-    """How much is counted at a time.
-
-    workers        threads that sort
-    job_symbols    symbols of one sort
-    merge_records  records of one merge step, per worker
-    in_memory      whether all runs are kept in memory until the end
-    """
-
-    workers: int
-    job_symbols: int
-    merge_records: int
-    in_memory: bool
-
-    @staticmethod
-    def within(memory_mib: int, workers: int | None, symbols: int) -> CountPlan:
-        """A plan for about `symbols` symbols that stays within `memory_mib` in all.
-
-        Raises ConfigError where the memory is too little, or more than there is.
-        """
-        room = max(working_mib(memory_mib) - RESERVE_MIB, RESERVE_MIB // 4) * MIB
-        workers = workers or usable_cores()
-        in_memory = symbols * (BYTES_PER_SYMBOL + 2 * ngram_store.RECORD_BYTES) <= room
-        jobs = workers + 1  # one is being filled while the others are sorted
-        job_symbols = min(room // (jobs * BYTES_PER_SYMBOL), symbols // workers + 1)
-        merge_records = room // (jobs * MERGE_COPIES * ngram_store.RECORD_BYTES)
-        return CountPlan(
-            workers, max(job_symbols, LEAST_JOB), max(merge_records, LEAST_MERGE), in_memory
-        )
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_ngrams(
@@ -187,44 +149,72 @@ def count_ngrams(
     Raises UserError where no piece has `order` characters, or the key does not fit 64 bits;
     ConfigError where the memory is too little, or more than there is.
     """
+    with merged_windows(
+        corpus, order, rule, memory_mib=memory_mib, workers=workers, scratch=scratch,
+        advance=advance,
+    ) as merged:  # fmt: skip
+        return collect(merged.windows, merged.parts, folder)
+
+
+@dataclass(frozen=True)
+class MergedWindows:
+    """The records of all windows of a corpus, in key order, part by part, to be taken once.
+
+    whole  how many windows have the full order
+    """
+
+    windows: Windows
+    whole: int
+    parts: Iterator[Run]
+
+
+@contextmanager
+def merged_windows(
+    corpus: Chunks,
+    order: int,
+    rule: str = "open",
+    *,
+    memory_mib: int = 1024,
+    workers: int | None = None,
+    scratch: Path | None = None,
+    advance: Advance = lambda symbols: None,
+) -> Iterator[MergedWindows]:
+    """As `count_ngrams`, but the records are not kept."""
     if order < 1:
         raise ConfigError("model.order", f"expected at least 1, found {order}")
     table, characters = survey(corpus, FIRST_SYMBOL[rule])
     table.check_order(order)
     windows = Windows(table, order, rule)
-    plan = CountPlan.within(memory_mib, workers, characters * (2 if rule == "open" else order + 2))
+    plan = CountPlan.within(memory_mib, workers, characters)
     with ExitStack() as stack:
-        scratch_path = None
-        if not plan.in_memory:
-            scratch_path = stack.enter_context(ngram_store.scratch_folder(scratch))
         pool = stack.enter_context(ThreadPoolExecutor(plan.workers))
-        runs = sorted_runs(windows, corpus, plan, pool, scratch_path, advance)
-        parts = ngram_store.merged(runs, plan.merge_records, pool, plan.workers)
-        return collect(windows, parts, folder)
+        store = stack.enter_context(RunStore(plan.memory_bytes, scratch))
+        whole = count_runs(windows, corpus, plan, pool, store, advance)
+        buffer = plan.buffer_records(len(store.runs))
+        parts = ngram_store.merged(store.runs, plan.merge_records, buffer, pool, plan.workers)
+        yield MergedWindows(windows, whole, parts)
 
 
-def sorted_runs(
+def count_runs(
     windows: Windows,
     corpus: Chunks,
     plan: CountPlan,
     pool: Executor,
-    scratch: Path | None,
+    store: RunStore,
     advance: Advance,
-) -> list[AnyRun]:
-    """Count the corpus job by job; runs are kept in memory, or in files where `scratch` is given.
+) -> int:
+    """Count the corpus job by job, a sorted run each; returns how many windows are whole.
 
     Raises UserError where no piece has `order` characters.
     """
-    runs: list[AnyRun] = []
-    longest = 0
+    longest = whole = 0
     count = partial(_count_in_turn, windows, _workspaces(plan.workers))
-    for run in _in_order(
-        count, jobs_of(windows.blocks(corpus), plan.job_symbols, advance), pool, plan.workers
-    ):
-        longest = max(longest, windows.longest(run))
-        runs.append(run if scratch is None else DiskRun(run, scratch, f"run{len(runs)}"))
+    jobs = jobs_of(windows.blocks(corpus), plan.job_symbols, advance)
+    for run, (length, number) in _in_order(count, jobs, pool, plan.workers):
+        longest, whole = max(longest, length), whole + number
+        store.add(run)
     check_longest(windows, longest, corpus)
-    return runs
+    return whole
 
 
 def _workspaces(workers: int) -> SimpleQueue[NDArray[np.uint64]]:
@@ -237,14 +227,14 @@ def _workspaces(workers: int) -> SimpleQueue[NDArray[np.uint64]]:
 
 def _count_in_turn(
     windows: Windows, workspaces: SimpleQueue[NDArray[np.uint64]], parts: list[Block]
-) -> Run:
+) -> CountedRun:
     space = workspaces.get()
     owned = sum(part.owned for part in parts)
     if owned > space.shape[1]:
         space = np.empty((2, owned + owned // 16), np.uint64)
     run = windows.count(parts, space)
     workspaces.put(space)
-    return run
+    return run, windows.longest(run)
 
 
 def check_longest(windows: Windows, longest: int, corpus: Chunks) -> None:
@@ -274,14 +264,17 @@ def jobs_of(stream: Iterator[Block], job_symbols: int, advance: Advance) -> Iter
 
 
 def _in_order(
-    work: Callable[[list[Block]], Run], jobs: Iterator[list[Block]], pool: Executor, ahead: int
-) -> Iterator[Run]:
+    work: Callable[[list[Block]], CountedRun],
+    jobs: Iterator[list[Block]],
+    pool: Executor,
+    ahead: int,
+) -> Iterator[CountedRun]:
     """Results of the jobs in their order, `ahead` of them at work at a time."""
-    waiting: deque[Future[Run]] = deque()
+    waiting: deque[Future[CountedRun]] = deque()
     for job in jobs:
         waiting.append(pool.submit(work, job))
         del job
-        if len(waiting) >= ahead:
+        if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

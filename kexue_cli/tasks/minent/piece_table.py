@@ -14,6 +14,7 @@ from kexue_cli.tasks.minent.ngram_kernels import numba
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 1 << 16  # symbols counted at a time: the table is given room for so many new ones
+RECENT_BITS = 15
 MAX_PIECE = 255  # longer ones are no words and are not kept
 
 
@@ -111,6 +112,46 @@ def add_words(
 
 
 @numba.njit(nogil=True, cache=True)
+def add_words_within(
+    table: Pieces,
+    symbols: NDArray[np.uint32],
+    begins: NDArray[np.bool_],
+    first: int,
+    end: int,
+    bits: int,
+    recent: NDArray[np.uint64],
+    entries: NDArray[np.int64],
+) -> None:
+    """Count the words that begin at first … end - 1; there are MAX_PIECE symbols beyond the end.
+
+    Symbols have so many bits. recent (power of two,) holds words of few symbols, packed, where they
+    were met last, and entries (power of two,) which entries they are.
+    """
+    shift, short = np.uint64(bits), 64 // bits
+    i = first
+    while i < end:
+        if not begins[i]:
+            i += 1
+            continue
+        key = np.uint64(symbols[i])
+        j = i + 1
+        while j - i <= MAX_PIECE and symbols[j] != 0 and not begins[j]:
+            key = (key << shift) | np.uint64(symbols[j])
+            j += 1
+        if j - i > MAX_PIECE:
+            table.filled[2] += 1
+        elif j - i > short:
+            add(table, symbols, i, j, 1)
+        else:
+            place = (key * MULTIPLIER) >> np.uint64(64 - RECENT_BITS)
+            if recent[place] == key:
+                table.counts[entries[place]] += 1
+            else:
+                recent[place], entries[place] = key, add(table, symbols, i, j, 1)
+        i = j
+
+
+@numba.njit(nogil=True, cache=True)
 def _add_all(table: Pieces, more: Pieces) -> None:
     begin = 0
     for entry in range(more.filled[0]):
@@ -180,12 +221,21 @@ class PieceCounter:
         return self.table
 
 
-def count_pieces(symbols: NDArray[np.uint32], begins: NDArray[np.bool_]) -> Pieces:
-    """The words of a stretch (n,) that begins and ends with a whole word, and their counts."""
-    counter = PieceCounter()
-    for start in range(0, len(begins), BLOCK):
-        counter.add(symbols[start : start + BLOCK], begins[start : start + BLOCK])
-    return counter.finish()
+def count_pieces(
+    symbols: NDArray[np.uint32], begins: NDArray[np.bool_], first: int, end: int, bits: int
+) -> Pieces:
+    """The words of a stretch that begin at first … end - 1, and their counts.
+
+    symbols (n,), below 2**bits, and begins (n,), true where a word begins, go on for MAX_PIECE
+    beyond the end.
+    """
+    table = new_table()
+    recent, entries = np.zeros((2, 1 << RECENT_BITS), np.uint64)
+    for start in range(first, end, BLOCK):
+        stop = min(start + BLOCK, end)
+        table = with_room(table, stop - start + MAX_PIECE)
+        add_words_within(table, symbols, begins, start, stop, bits, recent, entries.view(np.int64))
+    return table
 
 
 def merge_pieces(table: Pieces, more: Pieces) -> Pieces:

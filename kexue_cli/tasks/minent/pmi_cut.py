@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.minent import ngrams
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
+from kexue_cli.tasks.minent.frequent import FrequentNgrams, frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.lexicon_method import (
@@ -26,7 +26,7 @@ from kexue_cli.tasks.minent.lexicon_method import (
     lexicon_of,
     watched,
 )
-from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
+from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows, merged_windows
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.redundancy import remove_redundant, with_single_symbols
 from kexue_cli.tasks.minent.splitting import Chunk
@@ -63,28 +63,36 @@ class CutRules:
 class Cutter:
     """A corpus and its n-grams, measured once, to be cut by any thresholds."""
 
-    def __init__(self, corpus: Chunks, counts: NgramCounts, rules: CutRules) -> None:
-        self.corpus, self.counts, self.rules = corpus, counts, rules
-        total = int(counts.of_order(counts.order)[1].sum())
-        self.measured = cohesions(counts, at_least(rules, total))
+    def __init__(self, corpus: Chunks, ngrams: FrequentNgrams, rules: CutRules) -> None:
+        self.corpus, self.rules = corpus, rules
+        self.order, self.table = ngrams.order, ngrams.table
+        self.measured = cohesions(ngrams)
 
     def cut(self, min_pmi: Sequence[float], advance: Advance = lambda symbols: None) -> Pieces:
         """Candidates and their counts, after the removal of rare and redundant ones (count 0)."""
-        counts, rules = self.counts, self.rules
-        joiner = Joiner(counts.table, counts.order, solid_ngrams(self.measured, min_pmi))
+        rules = self.rules
+        joiner = Joiner(self.table, self.order, solid_ngrams(self.measured, min_pmi))
         table = joiner.count_words(self.corpus, advance)
         numbers = counts_of(table)
         rare = at_least(rules, int(numbers.sum()))
         if rules.rare == "drop":
             numbers[numbers < rare] = 0
         if rules.redundancy == "back_check":
-            numbers[~pass_back_check(table, joiner.slots, counts.order, counts.table.bits)] = 0
-        first, size = counts.table.first, len(counts.table.code_points)
+            numbers[~pass_back_check(table, joiner.slots, self.order, self.table.bits)] = 0
+        first, size = self.table.first, len(self.table.code_points)
         table = with_single_symbols(table, np.arange(first, first + size, dtype=np.uint32))
         longest_first = np.argsort(-lengths_of(table), kind="stable")
         saving = rules.nats_per_joint if rules.redundancy == "entropy" else -np.inf
         remove_redundant(table, longest_first, saving, rare if rules.rare == "split" else 1)
         return table
+
+
+def frequent(merged: MergedWindows, rules: CutRules) -> FrequentNgrams:
+    """The n-grams that are not rare; others join nothing, nor are they parts of those."""
+    windows = merged.windows
+    return frequent_ngrams(
+        merged.parts, windows.table, windows.order, at_least(rules, merged.whole)
+    )
 
 
 def at_least(rules: CutRules, total: int) -> int:
@@ -142,11 +150,14 @@ class PmiCut(LexiconCutter):
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Count, choose the threshold if none is given, cut, remove."""
         thresholds = self._thresholds(ctx, corpus)
-        with watched(ctx, "counting n-grams") as advance:
-            counts = self._counting.count(corpus, advance)
+        with (
+            watched(ctx, "counting n-grams") as advance,
+            self._counting.merged(corpus, advance) as merged,
+        ):
+            ngrams = frequent(merged, self._rules)
         with watched(ctx, "cutting") as advance:
-            table = Cutter(corpus, counts, self._rules).cut(thresholds, advance)
-        self.take(lexicon_of(table, counts.table, by_count(table)))
+            table = Cutter(corpus, ngrams, self._rules).cut(thresholds, advance)
+        self.take(lexicon_of(table, ngrams.table, by_count(table)))
         _say_if_nothing(ctx, self.lexicon(), thresholds)
 
     def _thresholds(self, ctx: Context, corpus: Corpus) -> list[float]:
@@ -169,8 +180,8 @@ class PmiCut(LexiconCutter):
         sample = Sample(corpus.read(self.choose_on_characters))
         if not sample.chunk.free.any():
             raise nothing_to_search(corpus)
-        counts = ngrams.count_ngrams(sample, self.order, memory_mib=self.memory_mib)
-        cutter = Cutter(sample, counts, self._rules)
+        with merged_windows(sample, self.order, memory_mib=self.memory_mib) as merged:
+            cutter = Cutter(sample, frequent(merged, self._rules), self._rules)
         steps = count()
 
         def two_part(nats: float) -> float:

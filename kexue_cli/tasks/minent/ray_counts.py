@@ -13,19 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.extras import require
+from kexue_cli.tasks.minent.count_plan import BYTES_PER_SYMBOL, LEAST_JOB, LEAST_MERGE
 from kexue_cli.tasks.minent.memory import MIB
-from kexue_cli.tasks.minent.ngram_store import (
-    RECORD_BYTES,
-    Run,
-    add_runs,
-    merge_ranges,
-    sample_step,
-)
+from kexue_cli.tasks.minent.ngram_runs import RECORD_BYTES, Run, sample_step
+from kexue_cli.tasks.minent.ngram_store import add_runs, merge_ranges
 from kexue_cli.tasks.minent.ngrams import (
-    BYTES_PER_SYMBOL,
     FIRST_SYMBOL,
-    LEAST_JOB,
-    LEAST_MERGE,
     Advance,
     NgramCounts,
     Windows,
@@ -58,7 +51,7 @@ def _map(windows: Windows, parts: list[Block]) -> tuple[Run, Summary]:
     space = np.empty((2, sum(part.owned for part in parts)), np.uint64)
     run = windows.count(parts, space)
     fence = run.sample(sample_step(run)).copy()
-    return run, Summary(len(run), fence, windows.longest(run))
+    return run, Summary(len(run), fence, windows.longest(run)[0])
 
 
 def _merge(low: int, high: int | None, *runs: Run) -> Run:

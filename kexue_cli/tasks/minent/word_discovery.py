@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.tasks.minent.frequent import frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, in_set, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import Counting, LexiconCutter, lexicon_of, watched
 from kexue_cli.tasks.minent.ngram_kernels import Keys, numba
-from kexue_cli.tasks.minent.ngram_store import Run
-from kexue_cli.tasks.minent.ngrams import Advance, NgramCounts
+from kexue_cli.tasks.minent.ngram_runs import Run
+from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of
 from kexue_cli.tasks.minent.symbols import Chunks
 
@@ -35,12 +36,16 @@ BEGIN, STOP = 1, 2  # marks of the kenlm rule
 SHORT = 3  # shorter words are not checked back
 
 
-def frequent_windows(counts: NgramCounts, min_count: int) -> tuple[NgramCounts, int]:
+def frequent_windows(merged: MergedWindows, min_count: int) -> tuple[Run, int]:
     """KenLM's windows seen at least `min_count` times, marks cut off; the sum of their counts."""
-    keys, numbers = np.asarray(counts.records.keys), np.asarray(counts.records.counts)
-    frequent = numbers >= min_count
-    keys, numbers = keys[frequent], numbers[frequent]
-    bits, order = counts.table.bits, counts.order
+    kept = [Run(np.empty(0, np.uint64), np.empty(0, np.uint64))]
+    for part in merged.parts:
+        frequent = part.counts >= min_count
+        kept.append(Run(part.keys[frequent], part.counts[frequent]))
+    keys, numbers = (
+        np.concatenate(c) for c in zip(*((r.keys, r.counts) for r in kept), strict=True)
+    )
+    bits, order = merged.windows.table.bits, merged.windows.order
     mask = np.uint64((1 << bits) - 1)
     keys = np.where((keys & mask) == STOP, keys & ~mask, keys)
     whole = np.uint64((1 << (order * bits)) - 1)
@@ -49,17 +54,19 @@ def frequent_windows(counts: NgramCounts, min_count: int) -> tuple[NgramCounts, 
         keys = np.where(begins, (keys << np.uint64(bits)) & whole, keys)
     distinct, place = np.unique(keys, return_inverse=True)
     sums = np.bincount(place, weights=numbers.astype(np.float64), minlength=len(distinct))
-    records = Run(distinct, np.rint(sums).astype(np.uint64))
-    return NgramCounts(order, "open", counts.table, records), int(numbers.sum())
+    return Run(distinct, np.rint(sums).astype(np.uint64)), int(numbers.sum())
 
 
-def solid_of(counts: NgramCounts, min_pmi: Sequence[float], min_count: int) -> Keys:
+def solid_of(merged: MergedWindows, min_pmi: Sequence[float], min_count: int) -> Keys:
     """The solid n-grams by the author's rules; min_pmi (order,), nats, the first of no effect."""
-    if counts.rule == "kenlm":
-        frequent, total = frequent_windows(counts, min_count)
-        return solid_ngrams(cohesions(frequent, 1, total), min_pmi)
-    total = int(counts.of_order(1)[1].sum())
-    return solid_ngrams(cohesions(counts, min_count, total), min_pmi)
+    table, order = merged.windows.table, merged.windows.order
+    if merged.windows.rule == "kenlm":
+        records, total = frequent_windows(merged, min_count)
+        ngrams = frequent_ngrams([records], table, order, 1)
+    else:
+        ngrams = frequent_ngrams(merged.parts, table, order, min_count)
+        total = ngrams.totals[0]
+    return solid_ngrams(cohesions(ngrams, total), min_pmi)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -87,20 +94,15 @@ def pass_back_check(table: Pieces, solid_set: Keys, order: int, bits: int) -> ND
 
 
 def discover(
-    corpus: Chunks,
-    counts: NgramCounts,
-    min_pmi: Sequence[float],
-    min_count: int,
-    advance: Advance = lambda symbols: None,
+    corpus: Chunks, joiner: Joiner, min_count: int, advance: Advance = lambda symbols: None
 ) -> tuple[Pieces, NDArray[np.int64]]:
-    """The words of a corpus whose n-grams are counted: a table of pieces and the chosen entries.
+    """The words of a corpus whose solid n-grams are known: a table of pieces, the chosen entries.
 
     The entries come by falling count, those of equal count in the order of first appearance.
     """
-    joiner = Joiner(counts.table, counts.order, solid_of(counts, min_pmi, min_count))
     table = joiner.count_words(corpus, advance)
     kept = counts_of(table) >= min_count
-    kept &= pass_back_check(table, joiner.slots, counts.order, counts.table.bits)
+    kept &= pass_back_check(table, joiner.slots, joiner.order, joiner.table.bits)
     entries = np.flatnonzero(kept)
     return table, entries[np.argsort(-counts_of(table)[entries], kind="stable")]
 
@@ -138,12 +140,16 @@ class WordDiscovery(LexiconCutter):
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Count, join, check back."""
-        with watched(ctx, "counting n-grams") as advance:
-            counts = self._counting.count(corpus, advance)
+        thresholds = [0.0, *map(float, self.min_pmi)]
+        with (
+            watched(ctx, "counting n-grams") as advance,
+            self._counting.merged(corpus, advance) as merged,
+        ):
+            solid = solid_of(merged, thresholds, self.min_count)
+        joiner = Joiner(merged.windows.table, self.order, solid)
         with watched(ctx, "joining") as advance:
-            thresholds = [0.0, *map(float, self.min_pmi)]
-            table, entries = discover(corpus, counts, thresholds, self.min_count, advance)
-        self.take(lexicon_of(table, counts.table, entries[: self.max_words]))
+            table, entries = discover(corpus, joiner, self.min_count, advance)
+        self.take(lexicon_of(table, joiner.table, entries[: self.max_words]))
         if not len(entries):
             ctx.console.warn(
                 f"no piece of text was seen model.min_count={self.min_count} times and passed "

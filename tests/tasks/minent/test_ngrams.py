@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from kexue_cli.errors import ConfigError, UserError
-from kexue_cli.tasks.minent import ngram_store, ngrams, reading, symbols
+from kexue_cli.tasks.minent import count_plan, ngram_runs, ngrams, reading, symbols
 from kexue_cli.tasks.minent.alphabet import Alphabet
+from kexue_cli.tasks.minent.count_plan import CountPlan
 from kexue_cli.tasks.minent.data import Corpus, Source
 from kexue_cli.tasks.minent.memory import available_mib, resident_mib
-from kexue_cli.tasks.minent.ngrams import CountPlan, count_ngrams
+from kexue_cli.tasks.minent.ngrams import count_ngrams
 from kexue_cli.tasks.minent.splitting import Splitting
 from tests.tasks.minent.counting import corpus_of
 
@@ -48,11 +49,14 @@ def kenlm_records(lines: list[str], order: int) -> Counter[tuple[str, ...]]:
 @pytest.fixture
 def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Force many jobs, many merge ranges and runs on disk on a small text."""
-    plan = CountPlan(workers=2, job_symbols=700, merge_records=500, in_memory=False)
+    plan = CountPlan(
+        workers=2, job_symbols=700, memory_bytes=9000, merge_records=500, buffer_bytes=1 << 12
+    )
     monkeypatch.setattr(CountPlan, "within", staticmethod(lambda *_: plan))
     monkeypatch.setattr(symbols, "CHUNK_CHARACTERS", 128)
     monkeypatch.setattr(reading.text_blocks, "__defaults__", (128,))
-    monkeypatch.setattr(ngram_store, "SAMPLES_PER_RUN", 16)
+    monkeypatch.setattr(ngram_runs, "SAMPLES_PER_RUN", 16)
+    monkeypatch.setattr(count_plan, "LEAST_BUFFER", 8)
 
 
 @pytest.mark.parametrize("alphabet", ALPHABETS)
@@ -194,7 +198,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -
     program = """
 import os, sys
 from pathlib import Path
-from kexue_cli.tasks.minent.ngram_store import scratch_folder
+from kexue_cli.tasks.minent.ngram_runs import scratch_folder
 with scratch_folder(Path(sys.argv[1])) as folder:
     (folder / "run0.keys").write_bytes(b"1")
     os.kill(os.getpid(), 9)
@@ -202,8 +206,8 @@ with scratch_folder(Path(sys.argv[1])) as folder:
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert list(tmp_path.glob("*/run0.keys"))
     with (
-        ngram_store.scratch_folder(tmp_path) as mine,
-        ngram_store.scratch_folder(tmp_path) as other,
+        ngram_runs.scratch_folder(tmp_path) as mine,
+        ngram_runs.scratch_folder(tmp_path) as other,
     ):
         assert sorted(tmp_path.iterdir()) == sorted([mine, other])
     assert not list(tmp_path.iterdir())

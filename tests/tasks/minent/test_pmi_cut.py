@@ -13,9 +13,10 @@ import pytest
 
 from kexue_cli.errors import ConfigError, Interrupted
 from kexue_cli.tasks.minent import symbols
+from kexue_cli.tasks.minent.frequent import FrequentNgrams, frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import by_count, lexicon_of
-from kexue_cli.tasks.minent.ngrams import count_ngrams
+from kexue_cli.tasks.minent.ngrams import NgramCounts, count_ngrams
 from kexue_cli.tasks.minent.pmi_cut import CutRules, Cutter, PmiCut, rising, two_part_length
 from tests.tasks.minent.counting import SETTINGS, Recorder, corpus_of
 
@@ -58,6 +59,14 @@ def plain_join(line: str, solid: set[str], order: int) -> list[str]:
     return [line[a:b] for a, b in pairwise(edges)]
 
 
+def frequent_in(counts: NgramCounts, at_least: int) -> FrequentNgrams:
+    return frequent_ngrams([counts.records], counts.table, counts.order, at_least)
+
+
+def joiner_of(ngrams: FrequentNgrams, thresholds: list[float]) -> Joiner:
+    return Joiner(ngrams.table, ngrams.order, solid_ngrams(cohesions(ngrams), thresholds))
+
+
 def pmi_cut(**settings: Any) -> PmiCut:
     given: dict[str, Any] = {
         "order": 4, "min_pmi": None, "min_count": 2, "min_proba": 0.0, "rare": "split",
@@ -72,7 +81,9 @@ def test_pieces_are_cut_where_no_solid_ngram_joins(tmp_path: Path, order: int) -
     lines = sentences()
     thresholds = rising(0.37, order)
     counts = count_ngrams(corpus_of(tmp_path / "t.txt", lines), order)
-    joiner = Joiner(counts.table, order, solid_ngrams(cohesions(counts, 3), thresholds))
+    joiner = Joiner(
+        counts.table, order, solid_ngrams(cohesions(frequent_in(counts, 3)), thresholds)
+    )
     table = joiner.count_words(corpus_of(tmp_path / "t.txt", lines))
     found = lexicon_of(table, counts.table, by_count(table))
     solid = plain_solid(lines, order, thresholds, 3)
@@ -88,7 +99,9 @@ def test_words_counted_in_many_jobs_are_the_same_in_the_same_order(
     lines = sentences()
     corpus = corpus_of(tmp_path / "t.txt", lines if line_ends else ["".join(lines)])
     counts = count_ngrams(corpus, 3)
-    joiner = Joiner(counts.table, 3, solid_ngrams(cohesions(counts, 3), [0.0, 1.0, 2.0]))
+    joiner = Joiner(
+        counts.table, 3, solid_ngrams(cohesions(frequent_in(counts, 3)), [0.0, 1.0, 2.0])
+    )
     one, many = joiner.count_words(corpus), joiner.count_words(corpus, job_symbols=100, workers=3)
     spelled = [
         lexicon_of(table, counts.table, np.arange(int(table.filled[0]))) for table in (one, many)
@@ -101,7 +114,7 @@ def test_removal_keeps_every_character_in_some_word(tmp_path: Path) -> None:
     lines = sentences(1)
     corpus = corpus_of(tmp_path / "t.txt", lines)
     counts = count_ngrams(corpus, 4)
-    table = Cutter(corpus, counts, CutRules(min_count=5)).cut(rising(0.3, 4))
+    table = Cutter(corpus, frequent_in(counts, 5), CutRules(min_count=5)).cut(rising(0.3, 4))
     length = two_part_length(table)
     assert length.characters == sum(map(len, lines))
     words = lexicon_of(table, counts.table, by_count(table))
@@ -112,7 +125,7 @@ def test_removal_keeps_every_character_in_some_word(tmp_path: Path) -> None:
 def test_two_part_length_equals_its_definition(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path / "t.txt", sentences(2))
     counts = count_ngrams(corpus, 3)
-    table = Cutter(corpus, counts, CutRules()).cut(rising(0.5, 3))
+    table = Cutter(corpus, frequent_in(counts, 2), CutRules()).cut(rising(0.5, 3))
     words = lexicon_of(table, counts.table, by_count(table))
     n = words.counts.sum()
     data = -sum(int(c) * math.log(c / n) for c in words.counts)
