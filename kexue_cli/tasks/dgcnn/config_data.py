@@ -37,6 +37,13 @@ class Empty(Enum):
     stop = "stop"
 
 
+class Repeated(Enum):
+    """What is done about questions to learn from that are asked again where nothing is learned."""
+
+    drop = "drop"  # counted and left out
+    keep = "keep"
+
+
 class Segmenter(Enum):
     """What cuts words."""
 
@@ -75,6 +82,10 @@ class QuestionData(DataConfig):
     fill_to: int = 0  # passages per question learned from: the missing ones are retrieved (BM25)
     pool: list[str] = field(default_factory=list)  # files with further passages to retrieve
     pool_length: int = 200  # characters of the pieces in which they are
+    exclude: list[str] = field(default_factory=list)  # files whose questions are not learned from
+    repeated: Repeated = (
+        Repeated.drop
+    )  # questions of validation, test and exclude found in training
     missing_answer: Missing = Missing.keep
     empty: Empty = Empty.drop
     segmenter: Segmenter = Segmenter.auto
@@ -122,6 +133,8 @@ def check_data(data: Any, trains: bool = True) -> None:
         raise ConfigError("data.path", "name a file of questions with passages")
     if trains and data.n_held_out and data.test_path:
         raise ConfigError("data.n_held_out", "data.test_path already is the test set: use 0")
+    if data.exclude and getattr(data.repeated, "name", data.repeated) == "keep":
+        raise ConfigError("data.exclude", "is heeded with data.repeated=drop only")
     if data.pool and not data.fill_to:
         raise ConfigError("data.pool", "needs data.fill_to, the number of passages per question")
 

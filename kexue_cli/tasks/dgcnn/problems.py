@@ -14,12 +14,14 @@ from kexue_cli.tasks.dgcnn.records import Passage, Question
 
 MISSING_ANSWER, WRONG_OFFSET = "missing_answer", "wrong_offset"
 EMPTY_PASSAGE, EMPTY_QUESTION, NO_PASSAGE = "empty_passage", "empty_question", "no_passage"
+ASKED_AGAIN = "asked_again"
 IN_WORDS = {
     MISSING_ANSWER: "answers do not occur in their passage",
     WRONG_OFFSET: "answers were not where the file says and are found again",
     EMPTY_PASSAGE: "passages are empty and left out",
     EMPTY_QUESTION: "questions are empty: not learned from, answered with nothing",
     NO_PASSAGE: "questions have no passage: not learned from, answered with nothing",
+    ASKED_AGAIN: "questions are asked in validation, test or data.exclude, too: not learned from",
 }
 MOST_LISTED = 500  # of each kind
 

@@ -17,6 +17,7 @@ from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.dgcnn import elements, word_vectors
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
 from kexue_cli.tasks.dgcnn.encoding import TextSettings
+from kexue_cli.tasks.dgcnn.leaks import asked_keys, not_asked
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.problems import Problems, Rules
 from kexue_cli.tasks.dgcnn.sources import SourceOpener
@@ -70,6 +71,7 @@ def load(
     vectors: word_vectors.Wanted | None = None,
     saved: dict[str, Any] | None = None,
     predict_only: bool = False,
+    learns: bool = True,
 ) -> QuestionSets:
     """Read what `cfg` (the run's `cfg.data`) names and split it.
 
@@ -81,6 +83,7 @@ def load(
         vectors: word vectors, of a file or trained on these questions; None for none.
         saved: `{"characters", "words", "added"}` of a checkpoint, instead of making them.
         predict_only: with a test set, read nothing else.
+        learns: there must be questions to learn from.
 
     Raises:
         UserError: files that are missing or malformed.
@@ -91,7 +94,7 @@ def load(
     text = text_settings(cfg, added)
     opener = make_opener(cfg, text, cache_dir, console)
     limit = None if limit_rows is None else 4 * limit_rows
-    parts = Splits(cfg, opener, limit).parts(predict_only)
+    parts = Splits(cfg, opener, limit, learns).parts(predict_only)
     if limit_rows is not None:
         parts = {name: [(s, r[:limit_rows], w) for s, r, w in p] for name, p in parts.items()}
     learned = [store for store, _, _ in parts.get("train", [])]
@@ -147,6 +150,7 @@ class Splits:
     cfg: Any
     opener: SourceOpener
     limit: int | None  # questions read of each file
+    learns: bool  # the run does
 
     def parts(self, predict_only: bool) -> dict[str, list[Part]]:
         """Rows of stores for each split that there is."""
@@ -172,14 +176,33 @@ class Splits:
         for source in cfg.more:
             further = open_file(Path(source.path), self.limit, source.get("fill_to"))
             learned.append(whole(further, float(source.weight)))
-        parts["train"] = [(s, with_passages(s, rows), weight) for s, rows, weight in learned]
-        for name in ("train", "valid"):
+        learned = [(s, with_passages(s, rows), weight) for s, rows, weight in learned]
+        parts["train"] = self._without_repeated(learned, [*parts["valid"], *parts.get("test", [])])
+        for name in ("train", "valid") if self.learns else ("valid",):
             if not sum(len(rows) for _, rows, _ in parts[name]):
+                advice = ", or allow those asked in validation: data.repeated=keep"
                 raise UserError(
                     f"data={cfg.name}: no questions for {name} among {len(store)} of "
-                    f"{cfg.path or cfg.name}; read more, or change the split"
+                    f"{cfg.path or cfg.name}; read more, change the split"
+                    + (advice if name == "train" else "")
                 )
         return parts
+
+    def _without_repeated(self, learned: list[Part], held_back: list[Part]) -> list[Part]:
+        """The parts to learn from without questions that are asked where nothing is learned."""
+        if getattr(self.cfg.repeated, "name", self.cfg.repeated) == "keep":
+            return learned
+        rules, problems = self.opener.rules, Problems()
+        files = [Path(path) for path in self.cfg.exclude]
+        asked = asked_keys([(store, rows) for store, rows, _ in held_back], files, rules)
+        kept = [
+            (store, not_asked(store, rows, asked, rules.normalise, problems), weight)
+            for store, rows, weight in learned
+        ]
+        for sentence in problems.sentences():
+            self.opener.console.warn(sentence)
+        self.opener.problems.merge(problems)
+        return kept
 
     def _elements(self) -> dict[str, list[Part]]:
         """The built-in questions: validation asks about every `n_folds`-th element."""

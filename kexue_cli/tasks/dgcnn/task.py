@@ -180,6 +180,7 @@ class DgcnnTask(Task):
             vectors=vectors,
             saved=saved,
             predict_only=self.cfg.mode is Mode.predict,
+            learns=self.cfg.mode is Mode.train,
         )
 
     def _choose_engine(self, ctx: Context) -> None:

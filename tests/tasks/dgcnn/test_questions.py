@@ -23,11 +23,11 @@ def config(schema: Any = QuestionData, **changes: Any) -> Any:
     return OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(name | changes))
 
 
-def file_of(path: Path, n: int, prefix: str = "q") -> str:
+def file_of(path: Path, n: int, prefix: str = "q", about: str | None = None) -> str:
     items = [
         {
             "id": f"{prefix}{i}",
-            "question": "白云山在哪里？",
+            "question": f"白云山{about or prefix}{i}在哪里？",
             "passages": [{"passage": f"{prefix}{i}白白云山在州", "answer": "广州"}],
         }
         for i in range(n)
@@ -71,6 +71,38 @@ def test_held_out_questions_are_in_no_other_split(tmp_path: Path) -> None:
     assert len({id for part in parts for id in part}) == 40
 
 
+def test_what_is_asked_in_validation_or_test_is_not_learned(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "a.json", 30)
+    same = file_of(tmp_path / "b.json", 30, "x", about="q")
+    cfg = config(path=path, n_held_out=5, valid_fraction=0.2, more=[{"path": same}])
+    found = sets(cfg, tmp_path)
+    numbers = [{int(id[1:]) for id in ids(part)} for part in (found.test, found.valid, found.train)]
+    assert [len(part) for part in numbers] == [5, 5, 20]
+    assert not numbers[2] & (numbers[0] | numbers[1])
+    assert len(ids(found.train)) == 40  # 20 of each file
+    assert found.problems.counts["asked_again"] == 10
+    kept = sets(config(path=path, valid_path=same, repeated="keep"), tmp_path)
+    assert len(ids(kept.train)) == 30
+
+
+def test_questions_of_excluded_files_are_not_learned(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "a.json", 30)
+    excluded = tmp_path / "later.json"
+    item = {"question": "「白云山 Q７ 在哪里」", "passages": [{"passage": "白云山在广州"}]}
+    excluded.write_text(json.dumps([item], ensure_ascii=False), encoding="utf-8")
+    found = sets(config(path=path, valid_fraction=0.1, exclude=[str(excluded)]), tmp_path)
+    assert "q7" not in ids(found.train)
+    assert len(ids(found.train)) == (27 if "q7" in ids(found.valid) else 26)
+
+
+def test_nothing_left_to_learn_from_says_why(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "a.json", 4)
+    with pytest.raises(UserError, match=r"no questions for train.*repeated=keep"):
+        sets(config(path=path, valid_path=path), tmp_path)
+    evaluated = sets(config(path=path, valid_path=path), tmp_path, learns=False)
+    assert len(ids(evaluated.valid)) == 4
+
+
 def test_the_split_does_not_depend_on_what_is_learned_besides(tmp_path: Path) -> None:
     path, other = file_of(tmp_path / "a.json", 20), file_of(tmp_path / "b.json", 9, "x")
     alone = sets(config(path=path), tmp_path)
@@ -107,7 +139,8 @@ def test_questions_without_passages_are_tested_but_not_learned_from(tmp_path: Pa
 def test_a_checkpoint_reads_other_questions_with_its_own_ids(tmp_path: Path) -> None:
     cfg = config(path=file_of(tmp_path / "a.json", 20), min_count=3, min_word_count=3)
     found = sets(cfg, tmp_path)
-    other = config(path=file_of(tmp_path / "b.json", 20, "新"), min_count=1, min_word_count=1)
+    path = file_of(tmp_path / "b.json", 20, "新", about="q")
+    other = config(path=path, min_count=1, min_word_count=1)
     again = sets(other, tmp_path, saved=found.state())
     assert again.vocabulary.characters == found.vocabulary.characters
     assert again.words == found.words
@@ -134,7 +167,7 @@ def test_accepted_answers_come_from_their_file(tmp_path: Path) -> None:
     (tmp_path / "accepted").write_text("q0\t广州\t广州|穗\n", encoding="utf-8")
     path = file_of(tmp_path / "a.json", 10)
     cfg = config(path=path, accepted=str(tmp_path / "accepted"), test_path=path)
-    part = sets(cfg, tmp_path).test
+    part = sets(cfg, tmp_path, predict_only=True).test
     assert part is not None
     assert part.record(0).answers == ("广州", "穗")
     assert part.record(1).answers == ("广州",)
