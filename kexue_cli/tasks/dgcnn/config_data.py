@@ -83,9 +83,8 @@ class QuestionData(DataConfig):
     pool: list[str] = field(default_factory=list)  # files with further passages to retrieve
     pool_length: int = 200  # characters of the pieces in which they are
     exclude: list[str] = field(default_factory=list)  # files whose questions are not learned from
-    repeated: Repeated = (
-        Repeated.drop
-    )  # questions of validation, test and exclude found in training
+    repeated: Repeated = Repeated.drop  # questions asked in validation, test or exclude, too
+    repeated_overlap: float = 1.0  # common bigrams from which on questions are the same; 1: equal
     missing_answer: Missing = Missing.keep
     empty: Empty = Empty.drop
     segmenter: Segmenter = Segmenter.auto
@@ -160,6 +159,10 @@ def check_numbers(data: Any) -> None:
         raise ConfigError("data.valid_fraction", f"between 0 and 1, found {data.valid_fraction}")
     if not 0 <= data.get("answered", 0) <= 1:
         raise ConfigError("data.answered", f"from 0 to 1, found {data.answered}")
+    if not 0 < data.repeated_overlap <= 1:
+        raise ConfigError(
+            "data.repeated_overlap", f"above 0 and at most 1, found {data.repeated_overlap}"
+        )
     if data.n_folds < 2:
         raise ConfigError("data.n_folds", f"2 or more, found {data.n_folds}")
     if not 0 <= data.fold < data.n_folds:

@@ -17,7 +17,7 @@ from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.dgcnn import elements, word_vectors
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
 from kexue_cli.tasks.dgcnn.encoding import TextSettings
-from kexue_cli.tasks.dgcnn.leaks import asked_keys, not_asked
+from kexue_cli.tasks.dgcnn.leaks import asked_in, not_asked
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.problems import Problems, Rules
 from kexue_cli.tasks.dgcnn.sources import SourceOpener
@@ -194,9 +194,10 @@ class Splits:
             return learned
         rules, problems = self.opener.rules, Problems()
         files = [Path(path) for path in self.cfg.exclude]
-        asked = asked_keys([(store, rows) for store, rows, _ in held_back], files, rules)
+        held = [(store, rows) for store, rows, _ in held_back]
+        asked = asked_in(held, files, rules, self.cfg.repeated_overlap)
         kept = [
-            (store, not_asked(store, rows, asked, rules.normalise, problems), weight)
+            (store, not_asked(store, rows, asked, problems), weight)
             for store, rows, weight in learned
         ]
         for sentence in problems.sentences():

@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.run.console import Console
+from kexue_cli.tasks.dgcnn import leaks
 from kexue_cli.tasks.dgcnn.config_data import DATA_SCHEMAS, Elements, QuestionData, check_data
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
+from kexue_cli.tasks.dgcnn.normalise import Normaliser
 from kexue_cli.tasks.dgcnn.questions import QuestionSets, load, split_rows
 from kexue_cli.tasks.dgcnn.word_vectors import Wanted
 
@@ -93,6 +95,16 @@ def test_questions_of_excluded_files_are_not_learned(tmp_path: Path) -> None:
     found = sets(config(path=path, valid_fraction=0.1, exclude=[str(excluded)]), tmp_path)
     assert "q7" not in ids(found.train)
     assert len(ids(found.train)) == (27 if "q7" in ids(found.valid) else 26)
+
+
+def test_nearly_the_same_question_counts_from_an_overlap_on() -> None:
+    question = "我国最早在奥运会上夺金牌的是哪位运动员"
+    for asked, overlap in (("我国最早在奥运上夺金牌的是哪位？", 13 / 19), ("奥迪是谁", 0)):
+        own, other = (leaks.bigrams(text.strip("？")) for text in (question, asked))
+        assert len(own & other) / len(own | other) == overlap
+        for limit in (0.3, 0.68, 0.69, 1.0):
+            found = question in leaks.Asked([asked], Normaliser(), limit)
+            assert found == (overlap >= limit)
 
 
 def test_nothing_left_to_learn_from_says_why(tmp_path: Path) -> None:
