@@ -9,10 +9,10 @@ from kexue_cli.tasks.minent.memory import MIB, working_mib
 from kexue_cli.tasks.minent.ngram_runs import RECORD_BYTES
 
 BYTES_PER_SYMBOL = 36  # symbols (4), keys and room to sort them (16), a run (12), waste
-RESERVE_MIB = 80  # the compiled code and what loads it, a block of text being decoded
+RESERVE_MIB = 88  # the compiled code and what loads it, a block of text being decoded
 MERGE_COPIES = 5  # of a range: as read, two levels of the tree of merges, handed on, waste
 LEAST_JOB, LEAST_MERGE = 1 << 16, 1 << 14
-JOB_IN_MEMORY = 1 << 21  # symbols: fresh memory costs more than merging a few more runs
+JOB_IN_MEMORY = 1 << 20  # symbols: fresh memory costs more than merging a few more runs
 MERGE_IN_MEMORY = 1 << 17  # records: they stay in the second-level cache
 LEAST_BUFFER = 1 << 12  # records
 BYTES_PER_RECORD = 14  # of a run in memory; a line's end is a symbol, too
@@ -43,8 +43,8 @@ class CountPlan:
         """
         room = max(working_mib(memory_mib) - RESERVE_MIB, RESERVE_MIB // 4) * MIB
         workers = workers or usable_cores()
-        jobs = workers + 1  # one is being filled while the others are sorted
-        merge_records = room // 2 // ((jobs + 1) * MERGE_COPIES * RECORD_BYTES)
+        jobs = workers + 2  # one is being filled, one waits, while the others are sorted
+        merge_records = room // 2 // (jobs * MERGE_COPIES * RECORD_BYTES)
         if symbols * BYTES_PER_RECORD > room // 2:  # sorted runs as long as can be, on disk
             job_symbols, memory_bytes = room // (jobs * BYTES_PER_SYMBOL), 0
         else:

@@ -31,7 +31,7 @@ def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.Da
     words = list(tally.words)
     counts = np.fromiter(tally.words.values(), np.int64, len(words))
     letters = np.log(np.maximum(tally.characters, 1) / max(1, tally.characters.sum()))
-    spelled = np.array([sum(letters[ord(c)] for c in word) for word in words])
+    spelled = _sums(letters, words)
     probability = counts / max(1, counts.sum())
     number = {word: i for i, word in enumerate(words)}
     used = words_of(sample.code_points, ends)
@@ -47,6 +47,18 @@ def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.Da
             "right_entropy_bits": right[:-1],
         }
     )
+
+
+def _sums(values: NDArray[np.float64], words: list[str]) -> NDArray[np.float64]:
+    """Of each word the sum of its characters' values, (words,); values (0x110000,)."""
+    points = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), "<u4")
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    starts = np.cumsum(lengths) - lengths
+    sums = np.zeros(len(words))
+    for place in range(int(lengths.max(initial=0))):
+        rows = np.flatnonzero(lengths > place)
+        sums[rows] += values[points[starts[rows] + place]]
+    return sums
 
 
 def _sentence_ends(chunk: Chunk, ends: NDArray[np.bool_]) -> NDArray[np.bool_]:

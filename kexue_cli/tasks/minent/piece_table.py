@@ -14,7 +14,8 @@ from kexue_cli.tasks.minent.ngram_kernels import numba
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 1 << 16  # symbols counted at a time: the table is given room for so many new ones
-RECENT_BITS = 15
+RECENT_BITS = 16  # their table fits the second-level cache
+CODE_POINT_BITS = 21
 MAX_PIECE = 255  # longer ones are no words and are not kept
 
 
@@ -95,11 +96,26 @@ def add_words(
     begins: NDArray[np.bool_],
     word: NDArray[np.uint32],
     length: int,
+    recent: NDArray[np.uint64],
+    entries: NDArray[np.int64],
 ) -> int:
-    """Count the words of a block; word[:length] is the unfinished one, its new length returned."""
+    """Count the words of a block; word[:length] is the unfinished one, its new length returned.
+
+    `recent` and `entries` are as in `add_words_within`.
+    """
+    shift, short = np.uint64(CODE_POINT_BITS), 64 // CODE_POINT_BITS
     for i in range(begins.size):
         if length and (symbols[i] == 0 or begins[i]):
-            if length <= MAX_PIECE:
+            if length <= short:
+                key = np.uint64(0)
+                for k in range(length):
+                    key = (key << shift) | np.uint64(word[k])
+                place = (key * MULTIPLIER) >> np.uint64(64 - RECENT_BITS)
+                if recent[place] == key:
+                    table.counts[entries[place]] += 1
+                else:
+                    recent[place], entries[place] = key, add(table, word, 0, length, 1)
+            elif length <= MAX_PIECE:
                 add(table, word, 0, length, 1)
             else:
                 table.filled[2] += 1
@@ -124,8 +140,9 @@ def add_words_within(
 ) -> None:
     """Count the words that begin at first … end - 1; there are MAX_PIECE symbols beyond the end.
 
-    Symbols have so many bits. recent (power of two,) holds words of few symbols, packed, where they
-    were met last, and entries (power of two,) which entries they are.
+    Symbols have so many bits. Most short words are found without a search: recent (2**RECENT_BITS,)
+    holds the symbols, packed, of one word of each hash that was met last, entries (2**RECENT_BITS,)
+    its entry.
     """
     shift, short = np.uint64(bits), 64 // bits
     i = first
@@ -149,6 +166,11 @@ def add_words_within(
             else:
                 recent[place], entries[place] = key, add(table, symbols, i, j, 1)
         i = j
+
+
+def no_recent() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """`recent` and `entries` of `add_words_within` where no word has been met."""
+    return np.zeros(1 << RECENT_BITS, np.uint64), np.zeros(1 << RECENT_BITS, np.int64)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -206,14 +228,14 @@ class PieceCounter:
     """Counts the words of a marked symbol stream, block by block; memory grows with their kinds."""
 
     def __init__(self) -> None:
-        self.table = new_table()
+        self.table, self.recent = new_table(), no_recent()
         self.word = np.empty(MAX_PIECE, np.uint32)
         self.length = 0
 
     def add(self, symbols: NDArray[np.uint32], begins: NDArray[np.bool_]) -> None:
         """Count the words of a block: symbols (n,), begins (n,) true where a word begins."""
         self.table = with_room(self.table, len(begins) + self.length)
-        self.length = add_words(self.table, symbols, begins, self.word, self.length)
+        self.length = add_words(self.table, symbols, begins, self.word, self.length, *self.recent)
 
     def finish(self) -> Pieces:
         """The table once the last word is counted too."""
@@ -230,11 +252,11 @@ def count_pieces(
     beyond the end.
     """
     table = new_table()
-    recent, entries = np.zeros((2, 1 << RECENT_BITS), np.uint64)
+    recent, entries = no_recent()
     for start in range(first, end, BLOCK):
         stop = min(start + BLOCK, end)
         table = with_room(table, stop - start + MAX_PIECE)
-        add_words_within(table, symbols, begins, start, stop, bits, recent, entries.view(np.int64))
+        add_words_within(table, symbols, begins, start, stop, bits, recent, entries)
     return table
 
 
