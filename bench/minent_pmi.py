@@ -40,7 +40,8 @@ if order != "-":
     fields["order"] = int(order)
 method = (WordDiscovery if name == "word_discovery" else PmiCut)(**fields)
 console = Console()
-ctx = SimpleNamespace(console=console, stop=StopFlag(), log=lambda **metrics: None)
+ctx = SimpleNamespace(console=console, stop=StopFlag(), log=lambda **metrics: None, resume=None)
+ctx.save_checkpoint = lambda state: None
 method.fit(ctx, Corpus(Source((Path(text),)), Splitting(Alphabet.named("any"))))
 Path(text + "." + name).write_text(method.lexicon().jieba_text(), encoding="utf-8")
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,8 +219,26 @@ class Joiner:
     """Marks word begins in a corpus whose solid n-grams are given."""
 
     def __init__(self, table: SymbolTable, order: int, solid: Keys) -> None:
-        self.table, self.order = table, order
+        self.table, self.order, self.solid = table, order, solid
         self.slots, self.sieve = make_set(solid), make_sieve(solid)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers that `from_state` takes."""
+        import torch  # only here: counting alone does not need it
+
+        return {
+            "order": self.order,
+            "first_symbol": self.table.first,
+            "code_points": torch.from_numpy(self.table.code_points.astype(np.int64)),
+            "solid": torch.from_numpy(self.solid.view(np.int64)),
+        }
+
+    @staticmethod
+    def from_state(state: dict[str, Any]) -> Joiner:
+        """The joiner that `state` described."""
+        code_points = state["code_points"].numpy().astype(np.uint32)
+        table = SymbolTable(code_points, int(state["first_symbol"]))
+        return Joiner(table, int(state["order"]), state["solid"].numpy().view(np.uint64))
 
     def count_words(
         self,

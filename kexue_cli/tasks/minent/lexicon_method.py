@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import ngrams
 from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.tasks.minent.joining import Joiner
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 ENGINES = ("local", "ray")
+SAVE_FROM_SECONDS = 10.0  # counting that took so long is not done again by a run that goes on
 
 
 class LexiconCutter:
@@ -103,6 +106,19 @@ class Counting:
             advance=advance,
         ) as windows:
             yield windows
+
+
+def saved_or(ctx: Context, count: Callable[[], Joiner]) -> Joiner:
+    """What an interrupted run had counted; else what `count` gives, saved if that took long."""
+    saved = (ctx.resume or {}).get("fit")
+    if saved is not None:
+        ctx.console.say("the n-grams were counted before the interruption: on with the cutting")
+        return Joiner.from_state(saved)
+    start = time.monotonic()
+    joiner = count()
+    if time.monotonic() - start >= SAVE_FROM_SECONDS:
+        ctx.save_checkpoint({"task": {}, "fit": joiner.state()})
+    return joiner
 
 
 @contextmanager

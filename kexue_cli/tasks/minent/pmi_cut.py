@@ -17,20 +17,20 @@ from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
 from kexue_cli.tasks.minent.frequent import FrequentNgrams, frequent_ngrams
-from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
-from kexue_cli.tasks.minent.lexicon import Lexicon
+from kexue_cli.tasks.minent.joining import Joiner, Measured, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import (
     Counting,
     LexiconCutter,
     by_count,
     lexicon_of,
+    saved_or,
     watched,
 )
 from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows, merged_windows
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.redundancy import remove_redundant, with_single_symbols
 from kexue_cli.tasks.minent.splitting import Chunk
-from kexue_cli.tasks.minent.symbols import Chunks
+from kexue_cli.tasks.minent.symbols import Chunks, SymbolTable
 from kexue_cli.tasks.minent.word_discovery import pass_back_check
 
 if TYPE_CHECKING:
@@ -60,31 +60,42 @@ class CutRules:
     nats_per_joint: float = 1.0
 
 
-class Cutter:
-    """A corpus and its n-grams, measured once, to be cut by any thresholds."""
+def cut(
+    corpus: Chunks, joiner: Joiner, rules: CutRules, advance: Advance = lambda symbols: None
+) -> Pieces:
+    """Candidates and their counts, after the removal of rare and redundant ones (count 0)."""
+    symbols = joiner.table
+    table = joiner.count_words(corpus, advance)
+    numbers = counts_of(table)
+    rare = at_least(rules, int(numbers.sum()))
+    if rules.rare == "drop":
+        numbers[numbers < rare] = 0
+    if rules.redundancy == "back_check":
+        numbers[~pass_back_check(table, joiner.slots, joiner.order, symbols.bits)] = 0
+    first, size = symbols.first, len(symbols.code_points)
+    table = with_single_symbols(table, np.arange(first, first + size, dtype=np.uint32))
+    longest_first = np.argsort(-lengths_of(table), kind="stable")
+    saving = rules.nats_per_joint if rules.redundancy == "entropy" else -np.inf
+    remove_redundant(table, longest_first, saving, rare if rules.rare == "split" else 1)
+    return table
 
-    def __init__(self, corpus: Chunks, ngrams: FrequentNgrams, rules: CutRules) -> None:
-        self.corpus, self.rules = corpus, rules
-        self.order, self.table = ngrams.order, ngrams.table
-        self.measured = cohesions(ngrams)
 
-    def cut(self, min_pmi: Sequence[float], advance: Advance = lambda symbols: None) -> Pieces:
-        """Candidates and their counts, after the removal of rare and redundant ones (count 0)."""
-        rules = self.rules
-        joiner = Joiner(self.table, self.order, solid_ngrams(self.measured, min_pmi))
-        table = joiner.count_words(self.corpus, advance)
-        numbers = counts_of(table)
-        rare = at_least(rules, int(numbers.sum()))
-        if rules.rare == "drop":
-            numbers[numbers < rare] = 0
-        if rules.redundancy == "back_check":
-            numbers[~pass_back_check(table, joiner.slots, self.order, self.table.bits)] = 0
-        first, size = self.table.first, len(self.table.code_points)
-        table = with_single_symbols(table, np.arange(first, first + size, dtype=np.uint32))
-        longest_first = np.argsort(-lengths_of(table), kind="stable")
-        saving = rules.nats_per_joint if rules.redundancy == "entropy" else -np.inf
-        remove_redundant(table, longest_first, saving, rare if rules.rare == "split" else 1)
-        return table
+@dataclass(frozen=True)
+class MeasuredNgrams:
+    """The n-grams of a corpus with their cohesion, to be judged by any thresholds."""
+
+    table: SymbolTable
+    order: int
+    measured: list[Measured]
+
+    @staticmethod
+    def of(ngrams: FrequentNgrams) -> MeasuredNgrams:
+        """Measure once."""
+        return MeasuredNgrams(ngrams.table, ngrams.order, cohesions(ngrams))
+
+    def joiner(self, min_pmi: Sequence[float]) -> Joiner:
+        """What joins characters at thresholds min_pmi (order,), nats, the first of no effect."""
+        return Joiner(self.table, self.order, solid_ngrams(self.measured, min_pmi))
 
 
 def frequent(merged: MergedWindows, rules: CutRules) -> FrequentNgrams:
@@ -149,16 +160,23 @@ class PmiCut(LexiconCutter):
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Count, choose the threshold if none is given, cut, remove."""
+        joiner = saved_or(ctx, lambda: self._count(ctx, corpus))
+        with watched(ctx, "cutting") as advance:
+            table = cut(corpus, joiner, self._rules, advance)
+        self.take(lexicon_of(table, joiner.table, by_count(table)))
+        if not any(len(word) > 1 for word in self.lexicon().words):
+            ctx.console.warn(
+                "no word of two or more characters was found: no n-gram seen often enough reaches "
+                "model.min_pmi; lower it or model.min_count, or give more text"
+            )
+
+    def _count(self, ctx: Context, corpus: Corpus) -> Joiner:
         thresholds = self._thresholds(ctx, corpus)
         with (
             watched(ctx, "counting n-grams") as advance,
             self._counting.merged(corpus, advance) as merged,
         ):
-            ngrams = frequent(merged, self._rules)
-        with watched(ctx, "cutting") as advance:
-            table = Cutter(corpus, ngrams, self._rules).cut(thresholds, advance)
-        self.take(lexicon_of(table, ngrams.table, by_count(table)))
-        _say_if_nothing(ctx, self.lexicon(), thresholds)
+            return MeasuredNgrams.of(frequent(merged, self._rules)).joiner(thresholds)
 
     def _thresholds(self, ctx: Context, corpus: Corpus) -> list[float]:
         """min_pmi of every order, nats."""
@@ -181,12 +199,13 @@ class PmiCut(LexiconCutter):
         if not sample.chunk.free.any():
             raise nothing_to_search(corpus)
         with merged_windows(sample, self.order, memory_mib=self.memory_mib) as merged:
-            cutter = Cutter(sample, frequent(merged, self._rules), self._rules)
+            ngrams = MeasuredNgrams.of(frequent(merged, self._rules))
         steps = count()
 
         def two_part(nats: float) -> float:
             ctx.stop.raise_if_requested()
-            length = two_part_length(cutter.cut(rising(nats, self.order)))
+            joiner = ngrams.joiner(rising(nats, self.order))
+            length = two_part_length(cut(sample, joiner, self._rules))
             ctx.log(
                 step=next(steps),
                 min_pmi=nats,
@@ -232,11 +251,3 @@ class Sample:
 def rising(nats: float, order: int) -> list[float]:
     """Thresholds 0, x, 2x, 3x … of orders 1, 2, 3, 4 …: one step for each joint."""
     return [nats * joints for joints in range(order)]
-
-
-def _say_if_nothing(ctx: Context, words: Lexicon, thresholds: Sequence[float]) -> None:
-    if not any(len(word) > 1 for word in words.words):
-        ctx.console.warn(
-            "no word of two or more characters was found: no n-gram seen often enough reaches "
-            f"model.min_pmi={thresholds[1:]} nats; lower it or model.min_count, or give more text"
-        )

@@ -22,7 +22,13 @@ from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.frequent import frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, in_set, solid_ngrams
-from kexue_cli.tasks.minent.lexicon_method import Counting, LexiconCutter, lexicon_of, watched
+from kexue_cli.tasks.minent.lexicon_method import (
+    Counting,
+    LexiconCutter,
+    lexicon_of,
+    saved_or,
+    watched,
+)
 from kexue_cli.tasks.minent.ngram_kernels import Keys, numba
 from kexue_cli.tasks.minent.ngram_runs import Run
 from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows
@@ -140,13 +146,7 @@ class WordDiscovery(LexiconCutter):
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Count, join, check back."""
-        thresholds = [0.0, *map(float, self.min_pmi)]
-        with (
-            watched(ctx, "counting n-grams") as advance,
-            self._counting.merged(corpus, advance) as merged,
-        ):
-            solid = solid_of(merged, thresholds, self.min_count)
-        joiner = Joiner(merged.windows.table, self.order, solid)
+        joiner = saved_or(ctx, lambda: self._count(ctx, corpus))
         with watched(ctx, "joining") as advance:
             table, entries = discover(corpus, joiner, self.min_count, advance)
         self.take(lexicon_of(table, joiner.table, entries[: self.max_words]))
@@ -155,3 +155,12 @@ class WordDiscovery(LexiconCutter):
                 f"no piece of text was seen model.min_count={self.min_count} times and passed "
                 "model.min_pmi; lower them, or count plainly with model.rule=open"
             )
+
+    def _count(self, ctx: Context, corpus: Corpus) -> Joiner:
+        thresholds = [0.0, *map(float, self.min_pmi)]
+        with (
+            watched(ctx, "counting n-grams") as advance,
+            self._counting.merged(corpus, advance) as merged,
+        ):
+            solid = solid_of(merged, thresholds, self.min_count)
+        return Joiner(merged.windows.table, self.order, solid)

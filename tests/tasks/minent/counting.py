@@ -30,6 +30,8 @@ class Recorder:
         self.logged: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.stop = StopFlag()
+        self.resume: dict[str, Any] | None = None
+        self.saved: list[dict[str, Any]] = []
         self.console: Any = SimpleNamespace(
             progress=Console(quiet=True).progress, say=lambda text: None, warn=self.warnings.append
         )
@@ -37,3 +39,7 @@ class Recorder:
     def log(self, **metrics: Any) -> None:
         """Keep a line of the metrics log."""
         self.logged.append(metrics)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Keep what a run that goes on would get."""
+        self.saved.append(state)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from kexue_cli.errors import ConfigError, Interrupted
-from kexue_cli.tasks.minent import symbols
+from kexue_cli.tasks.minent import lexicon_method, symbols
 from kexue_cli.tasks.minent.frequent import FrequentNgrams, frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import by_count, lexicon_of
 from kexue_cli.tasks.minent.ngrams import NgramCounts, count_ngrams
-from kexue_cli.tasks.minent.pmi_cut import CutRules, Cutter, PmiCut, rising, two_part_length
+from kexue_cli.tasks.minent.pmi_cut import CutRules, PmiCut, cut, rising, two_part_length
 from tests.tasks.minent.counting import SETTINGS, Recorder, corpus_of
 
 WORDS = ["the", "cat", "dog", "sees", "likes", "a", "bird", "and", "old", "green", "walks"]
@@ -114,7 +114,7 @@ def test_removal_keeps_every_character_in_some_word(tmp_path: Path) -> None:
     lines = sentences(1)
     corpus = corpus_of(tmp_path / "t.txt", lines)
     counts = count_ngrams(corpus, 4)
-    table = Cutter(corpus, frequent_in(counts, 5), CutRules(min_count=5)).cut(rising(0.3, 4))
+    table = cut(corpus, joiner_of(frequent_in(counts, 5), rising(0.3, 4)), CutRules(min_count=5))
     length = two_part_length(table)
     assert length.characters == sum(map(len, lines))
     words = lexicon_of(table, counts.table, by_count(table))
@@ -125,7 +125,7 @@ def test_removal_keeps_every_character_in_some_word(tmp_path: Path) -> None:
 def test_two_part_length_equals_its_definition(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path / "t.txt", sentences(2))
     counts = count_ngrams(corpus, 3)
-    table = Cutter(corpus, frequent_in(counts, 2), CutRules()).cut(rising(0.5, 3))
+    table = cut(corpus, joiner_of(frequent_in(counts, 2), rising(0.5, 3)), CutRules())
     words = lexicon_of(table, counts.table, by_count(table))
     n = words.counts.sum()
     data = -sum(int(c) * math.log(c / n) for c in words.counts)
@@ -173,6 +173,30 @@ def test_a_stop_ends_the_fit(tmp_path: Path) -> None:
     ctx.stop.request(2)
     with pytest.raises(Interrupted):
         method.fit(ctx, corpus_of(tmp_path / "t.txt", sentences(5)))  # type: ignore[arg-type]
+
+
+def test_a_run_stopped_while_it_cut_goes_on_without_counting_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = corpus_of(tmp_path / "t.txt", sentences(8))
+    expected, again = pmi_cut(min_pmi=0.3), pmi_cut(min_pmi=0.3)
+    whole, stopped, goes_on = Recorder(), Recorder(), Recorder()
+    expected.fit(whole, corpus)  # type: ignore[arg-type]
+    assert not whole.saved  # it took no time
+
+    def stop(*_: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lexicon_method, "SAVE_FROM_SECONDS", 0.0)
+        patch.setattr(Joiner, "count_words", stop)
+        with pytest.raises(Interrupted):
+            pmi_cut(min_pmi=0.3).fit(stopped, corpus)  # type: ignore[arg-type]
+    goes_on.resume = stopped.saved[-1]
+    monkeypatch.setattr(lexicon_method.Counting, "merged", stop)
+    again.fit(goes_on, corpus)  # type: ignore[arg-type]
+    assert again.lexicon().words == expected.lexicon().words
+    np.testing.assert_array_equal(again.lexicon().counts, expected.lexicon().counts)
 
 
 @pytest.mark.parametrize(
