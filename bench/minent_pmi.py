@@ -5,7 +5,9 @@
 TEXT is UTF-8 Han characters, one clause a line; without it a text of `--characters` is made from
 jieba's dictionary. The author's programs (github.com/bojone/nlp-zero, github.com/bojone/
 word-discovery) are given as folders and run on the first `--author-characters`, we on the same part
-and on the whole. Every program runs in a process of its own; wall seconds include its start.
+and on the whole. Every program runs in a process of its own; wall seconds include its start. What
+is timed is learning and the writing of the lexicon, theirs and ours; `--runs` times the command
+line as well, which also segments the text and writes tables and pictures.
 nlp-zero runs with its one broken import mended and its weak pairs kept (removing them fails).
 word-discovery has its n-grams counted by KenLM's count_ngrams; without `--kenlm` by us, in KenLM's
 form, which takes less time.
@@ -129,6 +131,13 @@ def against(name: str, program: list[str], text: Path, times: int) -> None:
     )
 
 
+def command_line(name: str, text: Path) -> None:
+    """Time a whole run."""
+    options = [f"model={name}", "data=text", f"data.path={text}", f"run_dir={text}.{name}.run"]
+    command = [sys.executable, "-m", "kexue_cli", "task=minent", *options]
+    report(f"kexue-run model={name}", 1, command)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("text", type=Path, nargs="?")
@@ -137,6 +146,7 @@ def main() -> None:
     parser.add_argument("--nlp-zero", type=Path, help="folder of the author's nlp_zero.py")
     parser.add_argument("--word-discovery", type=Path, help="folder of word_discovery.py")
     parser.add_argument("--kenlm", type=Path, help="KenLM's count_ngrams, for word-discovery")
+    parser.add_argument("--runs", action="store_true", help="time the command line, too")
     parser.add_argument("--times", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -160,6 +170,8 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         against("word_discovery", program, part, options.times)
     for model in ("pmi_cut", "nlp_zero", "word_discovery"):
         ours(model, text, options.times)
+        if options.runs:
+            command_line(model, text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from kexue_cli.tasks.minent.ngrams import Advance
 from kexue_cli.tasks.minent.piece_table import (
     MAX_PIECE,
     Pieces,
-    count_pieces,
+    Workspace,
     merge_pieces,
     new_table,
 )
@@ -90,12 +90,17 @@ def word_begins(
     bits: int,
     solid: Keys,
     sieve: NDArray[np.uint64],
+    reach: NDArray[np.uint8],
     begins: NDArray[np.bool_],
 ) -> None:
-    """Mark the symbols at which a word begins, (symbols,): where no solid n-gram takes them in."""
+    """Mark the symbols at which a word begins: where no solid n-gram takes them in.
+
+    reach, begins (at least symbols,) are written: the length of the longest solid n-gram from each
+    symbol on, and whether a word begins there.
+    """
     shift = np.uint64(bits)
     top = np.uint64((order - 1) * bits)
-    reach = np.ones(symbols.size, np.uint8)
+    reach[: symbols.size] = 1
     key = np.uint64(0)
     for i in range(symbols.size - 1, -1, -1):
         key = (np.uint64(symbols[i]) << top) | (key >> shift) if symbols[i] else np.uint64(0)
@@ -249,23 +254,25 @@ class Joiner:
     ) -> Pieces:
         """The words of a corpus and their counts, numbered as they are met; counted in threads."""
         workers = workers or usable_cores()
-        table, waiting = new_table(), deque[Future[Pieces]]()
+        table, waiting = new_table(), deque[Future[Workspace]]()
+        free = [Workspace() for _ in range(workers + 1)]
         with ThreadPoolExecutor(workers) as pool:
             for stretch in self._stretches(corpus, job_symbols, advance):
-                waiting.append(pool.submit(self._count, stretch))
-                if len(waiting) > workers:
-                    table = merge_pieces(table, waiting.popleft().result())
+                waiting.append(pool.submit(self._count, stretch, free.pop()))
+                if not free:
+                    free.append(waiting.popleft().result())
+                    table = merge_pieces(table, free[0].table)
             while waiting:
-                table = merge_pieces(table, waiting.popleft().result())
+                table = merge_pieces(table, waiting.popleft().result().table)
         return table
 
-    def _count(self, stretch: NDArray[np.uint32]) -> Pieces:
+    def _count(self, stretch: NDArray[np.uint32], space: Workspace) -> Workspace:
         """The words that begin in a stretch, but for the margins on both sides of it."""
-        begins = np.empty(len(stretch), np.bool_)
-        word_begins(stretch, self.order, self.table.bits, self.slots, self.sieve, begins)
-        return count_pieces(
-            stretch, begins, self.order - 1, len(stretch) - MAX_PIECE - self.order, self.table.bits
-        )
+        bits, end = self.table.bits, len(stretch) - MAX_PIECE - self.order
+        space.prepare(len(stretch))
+        word_begins(stretch, self.order, bits, self.slots, self.sieve, space.reach, space.begins)
+        space.count(stretch, self.order - 1, end, bits)
+        return space
 
     def _stretches(
         self, corpus: Chunks, job_symbols: int, advance: Advance

@@ -109,7 +109,8 @@ class Windows:
         for part in parts:
             n += pack_keys(part.symbols, part.owned, self.order, bits, whole, keys[n:])
         ordered = radix_sort(keys[:n], spare[:n], self.order * bits)
-        counts = np.empty(n, np.uint32)
+        free = keys if np.may_share_memory(ordered, spare) else spare
+        counts = free.view(np.uint32)[:n]
         distinct = run_length(ordered, counts)
         return Run(ordered[:distinct].copy(), counts[:distinct].copy())
 

@@ -243,21 +243,36 @@ class PieceCounter:
         return self.table
 
 
-def count_pieces(
-    symbols: NDArray[np.uint32], begins: NDArray[np.bool_], first: int, end: int, bits: int
-) -> Pieces:
-    """The words of a stretch that begin at first … end - 1, and their counts.
+class Workspace:
+    """What counting the words of a stretch needs, used again: fresh memory would cost more time."""
 
-    symbols (n,), below 2**bits, and begins (n,), true where a word begins, go on for MAX_PIECE
-    beyond the end.
-    """
-    table = new_table()
-    recent, entries = no_recent()
-    for start in range(first, end, BLOCK):
-        stop = min(start + BLOCK, end)
-        table = with_room(table, stop - start + MAX_PIECE)
-        add_words_within(table, symbols, begins, start, stop, bits, recent, entries)
-    return table
+    def __init__(self) -> None:
+        self.table = new_table()
+        self.recent, self.entries = no_recent()
+        self.begins = np.empty(0, np.bool_)
+        self.reach = np.empty(0, np.uint8)
+
+    def prepare(self, symbols: int) -> None:
+        """Forget all words; make room for a stretch of so many symbols."""
+        self.table.slots.fill(-1)
+        self.table.filled.fill(0)
+        self.recent.fill(0)
+        if len(self.begins) < symbols:
+            self.begins = np.empty(symbols + symbols // 16, np.bool_)
+            self.reach = np.empty(len(self.begins), np.uint8)
+
+    def count(self, symbols: NDArray[np.uint32], first: int, end: int, bits: int) -> None:
+        """Count the words of a stretch (n,) that begin at first … end - 1, into `table`.
+
+        The symbols, below 2**bits, and `begins`, true where a word begins, go on for MAX_PIECE
+        beyond the end.
+        """
+        for start in range(first, end, BLOCK):
+            stop = min(start + BLOCK, end)
+            self.table = with_room(self.table, stop - start + MAX_PIECE)
+            add_words_within(
+                self.table, symbols, self.begins, start, stop, bits, self.recent, self.entries
+            )
 
 
 def merge_pieces(table: Pieces, more: Pieces) -> Pieces:
