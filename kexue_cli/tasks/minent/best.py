@@ -7,7 +7,8 @@
    sampling (Mochihashi et al. 2009) of the word model of `bigram.py`. The spelling model, learned
    from the words found so far, lets words occur that were seen only once. A word still pays
    `penalty * len^b`.
-3. A cut is made where more than half of the members' last samples have one.
+3. The members' last samples vote on every cut. A tagger that has learned from the cuts of other
+   parts of the text adds its opinion (`tagger.py`), and a cut is made where the odds are for it.
 
 Whether words depend on the word before is decided by description length too. Where letters are
 spelled, a bigram explains frequent phrases without gluing them, and the two-part length of the
@@ -49,6 +50,7 @@ from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.lattice import Lattice, consensus
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.segment import usable_workers
+from kexue_cli.tasks.minent.tagger import second_opinion
 from kexue_cli.tasks.minent.unigram_mdl import (
     Trial,
     find_trial,
@@ -80,6 +82,7 @@ class Best:
     sweeps, average  Gibbs sweeps, and how many of the last ones vote; None: by the text's size
     penalty, independent_penalty   share of the length penalty that stays in the Bayesian model,
                      with a bigram and with independent words
+    tagger           weight of the tagger's log-odds beside those of the vote; 0: the vote alone
     discount, strength, word_discount, word_strength   of the two Pitman-Yor levels
     max_length       longest word in characters; None: by the alphabet
     max_characters   learn from about so many characters at the start of the text
@@ -95,6 +98,7 @@ class Best:
         average: int | None,
         penalty: float,
         independent_penalty: float,
+        tagger: float,
         discount: float,
         strength: float,
         word_discount: float,
@@ -106,6 +110,7 @@ class Best:
         self.members, self.dependence = members, dependence
         self.sweeps, self.average = sweeps, average
         self.penalties = {True: penalty, False: independent_penalty}
+        self.tagger = tagger
         self.levels = (discount, strength, word_discount, word_strength)
         self.max_length, self.max_characters = max_length, max_characters
         self._model: BigramLexicon
@@ -116,8 +121,9 @@ class Best:
         lattice = learn_lattice(ctx, corpus, self.max_length, self.max_characters)
         saved = (ctx.resume or {}).get("fit")
         committee = self._begin(ctx, lattice) if saved is None else Committee.from_state(saved)
-        self._ends = self._sample(ctx, lattice, committee, *self._effort(ctx, lattice))
-        settings = self._settings(lattice, committee.members[0])
+        votes, samples = self._sample(ctx, lattice, committee, *self._effort(ctx, lattice))
+        self._ends = self._agreed(ctx, lattice, votes, samples)
+        settings = self._settings(lattice, committee.speaker())
         self._model = learn_lexicon(lattice, self._ends, settings)
         ctx.save_checkpoint({"task": self.state_dict(), "fit": None})
 
@@ -152,7 +158,8 @@ class Best:
         alone = Committee([Member(trial.exponent, True)], trial.ends[None].copy())
         sweeps = min(DECIDING_SWEEPS, ctx.cfg.limit.steps or DECIDING_SWEEPS)
         average = max(1, round(sweeps * VOTING))
-        ends = self._sample(ctx, lattice, alone, sweeps, average, saving=False)
+        votes, samples = self._sample(ctx, lattice, alone, sweeps, average, saving=False)
+        ends = cut_by(2.0 * votes - samples, lattice)
         after = two_part_nats(lattice, ends)
         dependence = "bigram" if after <= before else "both"
         meaning = {"bigram": "on the one before", "both": "on the one before in some members"}
@@ -183,8 +190,10 @@ class Best:
         sweeps: int,
         average: int,
         saving: bool = True,
-    ) -> NDArray[np.bool_]:
-        """Run the sweeps that are left; the cuts that most of the last `average` have."""
+    ) -> tuple[NDArray[np.int32], int]:
+        """Run the sweeps that are left; how many samples of the last `average` sweeps have a cut
+        after each character, and of how many samples.
+        """
         members = range(len(committee.members))
         settings = [self._settings(lattice, member) for member in committee.members]
         pool = ThreadPoolExecutor(min(len(members), usable_workers()))
@@ -206,8 +215,25 @@ class Best:
                 if saving and (ctx.stop.requested or sweep % CHECKPOINT_SWEEPS == 0):
                     ctx.save_checkpoint({"task": {}, "fit": committee.state()})
                 ctx.stop.raise_if_requested()
-        samples, max_length = average * len(members), lattice.ids.shape[1]
-        return np.asarray(consensus(committee.votes, lattice.starts, samples, max_length))
+        return committee.votes, average * len(members)
+
+    def _agreed(
+        self, ctx: Context, lattice: Lattice, votes: NDArray[np.int32], samples: int
+    ) -> NDArray[np.bool_]:
+        """Word ends (characters,) by the votes and the tagger."""
+        vote = cut_by(2.0 * votes - samples, lattice)
+        if self.tagger == 0:
+            return vote
+        odds = second_opinion(
+            lattice, votes / samples, self.tagger, ctx.seeds.integer("tagger"),
+            ctx.stop.raise_if_requested,
+        )  # fmt: skip
+        ends = cut_by(odds, lattice)
+        changed = int((ends != vote).sum())
+        ctx.console.say(
+            f"the tagger's opinion changed {changed:,} of {int(vote.sum()):,} word ends"
+        )
+        return ends
 
     def lexicon(self) -> Lexicon:
         """The words of the final segmentation."""
@@ -230,6 +256,11 @@ class Best:
         if not state:
             raise UserError("that run has not finished learning: go on with resume=<its folder>")
         self._model = BigramLexicon.from_state(state)
+
+
+def cut_by(gains: NDArray[np.floating[Any]], lattice: Lattice) -> NDArray[np.bool_]:
+    """Word ends (characters,) where a cut gains something, words no longer than any candidate."""
+    return np.asarray(consensus(gains, lattice.starts, lattice.ids.shape[1]))
 
 
 def one_sweep(lattice: Lattice, ends: NDArray[np.bool_], settings: Settings, seed: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent.lattice import Lattice, build_lattice
 from kexue_cli.tasks.minent.unigram_mdl import EXPONENT_STEPS, choose_exponent
 
@@ -28,7 +29,7 @@ class Member(NamedTuple):
 
 
 def plan(dependence: str, exponent: float, members: int | None) -> list[Member]:
-    """The members around an exponent; the first one stands for all where one has to.
+    """The members around an exponent.
 
     bigram   3 unless told otherwise; exponents up to a step below the chosen one
     none     3; exponents to both sides of it
@@ -86,6 +87,13 @@ class Committee:
         self.members, self.ends, self.sweep = members, ends, sweep
         self.votes = np.zeros(ends.shape[1], np.int32) if votes is None else votes
 
+    def speaker(self) -> Member:
+        """The member whose assumptions segment new text: the first bigram, if there is one.
+
+        It remembers the pairs of words agreed upon, mended ones too.
+        """
+        return next((m for m in self.members if m.dependent), self.members[0])
+
     def state(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {
@@ -98,7 +106,12 @@ class Committee:
 
     @staticmethod
     def from_state(state: dict[str, Any]) -> Committee:
-        """From `state`."""
+        """From `state`; raises UserError for the state of a committee of one kind."""
+        if not isinstance(state["dependent"], list):
+            raise UserError(
+                "the run was interrupted under an earlier version, whose members were all of one "
+                "kind; it cannot go on: start it anew, without resume"
+            )
         kinds = zip(state["exponents"], state["dependent"], strict=True)
         return Committee(
             [Member(float(b), bool(d)) for b, d in kinds],

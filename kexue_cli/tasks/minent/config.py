@@ -22,6 +22,7 @@ RANGES = (
     ("average", 1, 10**6),
     ("penalty", 0.0, 100.0),
     ("independent_penalty", 0.0, 100.0),
+    ("tagger", 0.0, 100.0),
     ("discount", 0.0, 0.999),
     ("word_discount", 0.0, 0.999),
     ("strength", 1e-6, 1e6),
@@ -124,6 +125,9 @@ class BestModel(UnigramMdlModel):
     """Share of the length penalty that stays in the Bayesian model with a bigram."""
     independent_penalty: float = 1.0
     """The same where words are independent."""
+    tagger: float = 0.5
+    """Weight of the log-odds of a tagger that has learned from the committee's cuts elsewhere in
+    the text, beside those of the committee's vote; 0: the vote alone."""
     discount: float = 0.9
     strength: float = 30.0
     word_discount: float = 0.5

@@ -198,18 +198,18 @@ def best_segmentation(ids: Any, starts: Any, scores: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def consensus(votes: Any, starts: Any, samples: int, max_length: int) -> Any:
-    """Word ends (characters,) that most of `samples` segmentations have: votes (characters,).
+def consensus(gains: Any, starts: Any, max_length: int) -> Any:
+    """Word ends (characters,) with the largest summed gain: what a cut after a character is worth.
 
-    The cuts agree with as many samples as words of at most `max_length` characters allow; where no
-    word would be longer, a cut is made where more than half of the samples have one.
+    Cuts are made where the gain is positive; where a word would be longer than `max_length`
+    characters, those that gain the most or lose the least. A piece always ends with a word.
     """
     longest = 0
     for p in range(starts.size - 1):
         longest = max(longest, starts[p + 1] - starts[p])
-    best = np.zeros(longest + 1, np.int64)
+    best = np.zeros(longest + 1)
     last = np.empty(longest + 1, np.int32)
-    ends = np.zeros(votes.size, np.bool_)
+    ends = np.zeros(gains.size, np.bool_)
     for p in range(starts.size - 1):
         begin, size = starts[p], starts[p + 1] - starts[p]
         for j in range(1, size + 1):
@@ -217,7 +217,7 @@ def consensus(votes: Any, starts: Any, samples: int, max_length: int) -> Any:
             for length in range(2, min(max_length, j) + 1):
                 if best[j - length] >= best[j - last[j]]:
                     last[j] = length
-            best[j] = best[j - last[j]] + 2 * votes[begin + j - 1] - samples
+            best[j] = best[j - last[j]] + gains[begin + j - 1]
         j = size
         while j > 0:
             ends[begin + j - 1] = True

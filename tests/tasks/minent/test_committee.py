@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent import committee
 from kexue_cli.tasks.minent.committee import Committee, Member, exponent_of_stretches, plan
 from kexue_cli.tasks.minent.lattice import build_lattice
@@ -74,3 +75,19 @@ def test_a_committee_survives_being_saved():
     assert after.sweep == 3
     np.testing.assert_array_equal(after.ends, ends)
     np.testing.assert_array_equal(after.votes, before.votes)
+
+
+def test_a_bigram_speaks_for_a_committee_that_has_one():
+    def speaker(dependence):
+        members = plan(dependence, 2.0, None)
+        return Committee(members, np.ones((len(members), 2), np.bool_)).speaker()
+
+    assert speaker("both").dependent
+    assert speaker("bigram") == Member(2.0, True)
+    assert not speaker("none").dependent
+
+
+def test_a_committee_saved_by_an_earlier_version_is_a_clear_error():
+    state = Committee([Member(2.0, False)], np.ones((1, 3), np.bool_)).state()
+    with pytest.raises(UserError, match="start it anew, without resume"):
+        Committee.from_state(state | {"dependent": False})

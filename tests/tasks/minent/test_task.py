@@ -12,6 +12,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from kexue_cli.config import build
+from kexue_cli.errors import UserError
 from kexue_cli.run import checkpoint
 from kexue_cli.tasks.minent import best, config, description_length
 from kexue_cli.tasks.minent.data import open_corpus
@@ -208,19 +209,50 @@ def test_sampling_resumed_half_way_ends_bit_for_bit_alike(
     np.testing.assert_array_equal(fit("best", text, state, **changes), whole)
 
 
-@pytest.mark.parametrize(("lengths", "dependent"), [((1.0, 2.0), False), ((2.0, 1.0), True)])
-def test_a_bigram_that_lengthens_the_description_is_given_up(
-    run_method, prose, monkeypatch, lengths, dependent
+@pytest.mark.parametrize(
+    ("lengths", "kinds"),
+    [((1.0, 2.0), {False, True}), ((2.0, 1.0), {True})],
+    ids=["longer", "shorter"],
+)
+def test_a_bigram_that_lengthens_the_description_is_not_left_alone(
+    run_method, prose, monkeypatch, lengths, kinds
 ):
-    fit, contexts = run_method
-    found = iter(lengths)
+    fit, _ = run_method
+    found, swept = iter(lengths), []
     monkeypatch.setattr(best, "two_part_nats", lambda lattice, ends: next(found))
+    real = best.one_sweep
+
+    def watched(lattice, ends, settings, seed):
+        swept.append(settings.dependent)
+        return real(lattice, ends, settings, seed)
+
+    monkeypatch.setattr(best, "one_sweep", watched)
+    monkeypatch.setattr(best, "DECIDING_SWEEPS", 3)
     fit("best", prose.read_text(), sweeps=3, average=2)
-    cfg = contexts[-1].cfg
-    path = contexts[-1].directory.checkpoints / "last.pt"
-    state = checkpoint.load(path, cfg.task.name, cfg.model.name)
-    assert state["task"]["dependent"] is dependent
-    assert bool(len(state["task"]["pairs"])) is dependent
+    assert set(swept[3:]) == kinds
+
+
+def test_the_tagger_can_be_left_out(run_method, prose, monkeypatch):
+    fit, _ = run_method
+    changes = {"sweeps": 3, "average": 2, "dependence": "bigram"}
+    vote = fit("best", prose.read_text(), tagger=0.0, **changes)
+    seen = []
+
+    def opinion(lattice, share, *rest):
+        seen.append(share)
+        return np.where(share > 0.5, -1.0, 1.0)
+
+    monkeypatch.setattr(best, "second_opinion", opinion)
+    other = fit("best", prose.read_text(), **changes)
+    np.testing.assert_array_equal((seen[0] > 0.5)[vote != other], vote[vote != other])
+    assert (vote != other).any()
+
+
+def test_a_run_interrupted_by_an_earlier_version_is_a_clear_error(run_method, prose):
+    fit, _ = run_method
+    state = {"task": {}, "fit": {"exponents": [1.5], "dependent": True, "sweep": 1}}
+    with pytest.raises(UserError, match="earlier version"):
+        fit("best", prose.read_text(), state)
 
 
 def test_a_long_text_is_learned_from_in_part_and_decided_on_in_part(run_method, prose, monkeypatch):
