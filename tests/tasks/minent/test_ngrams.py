@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,26 @@ def test_counting_out_of_core_gives_the_same_bits(
     np.testing.assert_array_equal(chopped.records.keys, whole.records.keys)
     np.testing.assert_array_equal(chopped.records.counts, whole.records.counts)
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.usefixtures("small_jobs")
+def test_what_lies_on_disk_is_read_once_from_beginning_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = corpus_of(tmp_path / "t.txt", random_lines(ALPHABETS["han"], seed=9))
+    stretches: list[tuple[str, int, int]] = []
+    read = ngram_runs._read
+
+    def watched(file: Any, place: int, kind: Any, length: int) -> Any:
+        stretches.append((file.name, place, place + length * kind.itemsize))
+        return read(file, place, kind, length)
+
+    monkeypatch.setattr(ngram_runs, "_read", watched)
+    count_ngrams(corpus, 4, scratch=tmp_path / "scratch")
+    for name in {name for name, *_ in stretches}:
+        places = sorted((begin, end) for file, begin, end in stretches if file == name)
+        assert len(places) > 20
+        assert [begin for begin, _ in places] == [0, *(end for _, end in places[:-1])]
 
 
 @pytest.mark.usefixtures("small_jobs")
