@@ -70,7 +70,7 @@ def choose(cfg: DictConfig, bf16_on_cpu: bool = False, saved_threads: int | None
     precision, precision_reason = _choose_precision(cfg.precision, torch_device, bf16_on_cpu)
     threads, threads_reason = _choose_threads(cfg.device.threads or saved_threads)
     torch.set_num_threads(threads)
-    _set_determinism(bool(cfg.device.deterministic))
+    _set_determinism(bool(cfg.device.deterministic), bool(cfg.device.compile))
     reason = "; ".join(part for part in (device_reason, precision_reason, threads_reason) if part)
     return Device(torch_device, precision, threads, reason)
 
@@ -144,10 +144,13 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _set_determinism(deterministic: bool) -> None:
+def _set_determinism(deterministic: bool, compiles: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if compiles:  # tells the compiler, too, whose import takes longer than all the rest of torch
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    else:
+        torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     # filling what will be overwritten is a second pass over every buffer
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
