@@ -31,7 +31,8 @@ def around(piece: str, gap: int) -> list[tuple[int, str, str]]:
 
 def plain(features, wanted, order, rate, ridge):
     """AdaGrad on the logistic loss with one weight a feature; the log-odds of every gap."""
-    weights, squares = {}, {}
+    weights: dict[object, float] = {}
+    squares: dict[object, float] = {}
 
     def step(name, gradient):
         squares[name] = squares.get(name, 1.0) + gradient**2
