@@ -83,7 +83,7 @@ def load(
         vectors: word vectors, of a file or trained on these questions; None for none.
         saved: `{"characters", "words", "added"}` of a checkpoint, instead of making them.
         predict_only: with a test set, read nothing else.
-        learns: there must be questions to learn from.
+        learns: there must be questions to learn from, none of them asked in another split.
 
     Raises:
         UserError: files that are missing or malformed.
@@ -190,7 +190,7 @@ class Splits:
 
     def _without_repeated(self, learned: list[Part], held_back: list[Part]) -> list[Part]:
         """The parts to learn from without questions that are asked where nothing is learned."""
-        if getattr(self.cfg.repeated, "name", self.cfg.repeated) == "keep":
+        if not self.learns or getattr(self.cfg.repeated, "name", self.cfg.repeated) == "keep":
             return learned
         rules, problems = self.opener.rules, Problems()
         files = [Path(path) for path in self.cfg.exclude]

@@ -113,6 +113,7 @@ def test_nothing_left_to_learn_from_says_why(tmp_path: Path) -> None:
         sets(config(path=path, valid_path=path), tmp_path)
     evaluated = sets(config(path=path, valid_path=path), tmp_path, learns=False)
     assert len(ids(evaluated.valid)) == 4
+    assert "asked_again" not in evaluated.problems.counts
 
 
 def test_the_split_does_not_depend_on_what_is_learned_besides(tmp_path: Path) -> None:
