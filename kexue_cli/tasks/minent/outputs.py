@@ -9,9 +9,9 @@ import pandas as pd
 
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT
 from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies, known_words
-from kexue_cli.tasks.minent.scores import words_of
 from kexue_cli.tasks.minent.segmentation import Tally, line_end_flags, spaced_text
 from kexue_cli.tasks.minent.splitting import Chunk
+from kexue_cli.tasks.minent.word_numbers import numbered_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,9 +33,7 @@ def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.Da
     letters = np.log(np.maximum(tally.characters, 1) / max(1, tally.characters.sum()))
     spelled = _sums(letters, words)
     probability = counts / max(1, counts.sum())
-    number = {word: i for i, word in enumerate(words)}
-    used = words_of(sample.code_points, ends)
-    tokens = np.array([number.get(word, len(words)) for word in used], np.int64)
+    tokens = numbered_words(words, sample.code_points, ends)
     left, right = branching_entropies(tokens, _sentence_ends(sample, ends), len(words) + 1)
     return pd.DataFrame(
         {

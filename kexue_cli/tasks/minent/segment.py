@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.tasks.minent.data import Corpus
-from kexue_cli.tasks.minent.splitting import Chunk, concatenate
+from kexue_cli.tasks.minent.splitting import Chunk, concatenate, split_at
 from kexue_cli.tasks.minent.word_trie import (
     FIRST,
     NONE,
@@ -175,28 +175,3 @@ def _settled(chunk: Chunk, cut: Cut) -> tuple[tuple[Chunk, NDArray[np.bool_]] | 
     border = int(sure[-1]) + 1
     first, rest = split_at(chunk, border)
     return (first, ends[:border]), rest
-
-
-def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
-    """Two chunks, the second beginning at character `border` > 0 (perhaps inside a piece)."""
-    piece = int(np.searchsorted(chunk.starts, border, side="right")) - 1
-    inside = border > chunk.starts[piece]
-    gold = chunk.gold
-    first = replace(
-        chunk,
-        code_points=chunk.code_points[:border],
-        starts=np.append(chunk.starts[: piece + inside], border),
-        free=chunk.free[: piece + inside],
-        line_ends=chunk.line_ends[chunk.line_ends <= border],
-        gold=None if gold is None else gold[:border],
-    )
-    rest = replace(
-        chunk,
-        code_points=chunk.code_points[border:],
-        starts=np.append(border, chunk.starts[piece + 1 :]) - border,
-        free=chunk.free[piece:],
-        line_ends=chunk.line_ends[chunk.line_ends > border] - border,
-        gold=None if gold is None else gold[border:],
-        continues=False,
-    )
-    return first, rest

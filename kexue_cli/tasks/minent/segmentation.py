@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from kexue_cli.run.files import replacing
 from kexue_cli.tasks.minent import description_length
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT, DescriptionLength
+from kexue_cli.tasks.minent.ngram_kernels import numba
 from kexue_cli.tasks.minent.piece_table import PieceCounter, counts_of, lengths_of
 from kexue_cli.tasks.minent.scores import Scores
 from kexue_cli.tasks.minent.splitting import Chunk
 
 CODE_POINTS = 0x110000
 SPACE, NEWLINE = 32, 10
+MAX_UTF8 = 4  # bytes of a character
 
 Segmented = Iterator[tuple[Chunk, NDArray[np.bool_]]]
 
@@ -74,7 +76,7 @@ def tally_and_write(
         return tally
     with replacing(path) as temporary, temporary.open("wb") as file:
         for chunk, ends in _counted(segmented, gold, tally):
-            file.write(spaced_text(chunk, ends).encode("utf-8", "surrogatepass"))
+            file.write(spaced_utf8(chunk, ends))
     return tally
 
 
@@ -123,14 +125,56 @@ def line_end_flags(chunk: Chunk) -> NDArray[np.bool_]:
 
 def spaced_text(chunk: Chunk, ends: NDArray[np.bool_]) -> str:
     """The chunk's text with a space after each word, lines as they were."""
+    return spaced_utf8(chunk, ends).decode("utf-8", "surrogatepass")
+
+
+def spaced_utf8(chunk: Chunk, ends: NDArray[np.bool_]) -> bytes:
+    """As `spaced_text`, in UTF-8; half a surrogate pair is written as it is."""
     size = len(chunk.code_points)
-    newlines = np.bincount(chunk.line_ends, minlength=size + 1)  # [i]: before character i
-    added = np.where(newlines[1:] > 0, newlines[1:], ends)  # after each character
-    places = newlines[0] + np.arange(size) + np.cumsum(added) - added
-    out = np.full(int(newlines[0] + size + added.sum()), SPACE, "<u4")
-    out[: newlines[0]] = NEWLINE
-    after_lines = np.repeat(places, np.where(newlines[1:] > 0, newlines[1:], 0))
-    steps = np.arange(len(after_lines)) - np.searchsorted(after_lines, after_lines)
-    out[after_lines + 1 + steps] = NEWLINE
-    out[places] = chunk.code_points
-    return out.tobytes().decode("utf-32-le", "surrogatepass")
+    out = np.empty((MAX_UTF8 + 1) * size + len(chunk.line_ends), np.uint8)
+    length = _write_spaced(chunk.code_points, ends, chunk.line_ends, out)
+    return out[:length].tobytes()
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_spaced(
+    code_points: NDArray[np.uint32],
+    ends: NDArray[np.bool_],
+    line_ends: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> int:
+    """Write UTF-8 to `out`, which must have room; returns how many bytes."""
+    place = line = 0
+    for i in range(code_points.size + 1):
+        if line < line_ends.size and line_ends[line] == i:
+            while line < line_ends.size and line_ends[line] == i:
+                out[place] = NEWLINE
+                place += 1
+                line += 1
+        elif i and ends[i - 1]:
+            out[place] = SPACE
+            place += 1
+        if i < code_points.size:
+            place = _write_utf8(code_points[i], out, place)
+    return place
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _write_utf8(code: np.uint32, out: NDArray[np.uint8], place: int) -> int:
+    """Write one character at out[place]; returns the place after it."""
+    if code < 0x80:
+        out[place] = code
+        return place + 1
+    if code < 0x800:
+        out[place] = 0xC0 | (code >> 6)
+    else:
+        if code < 0x10000:
+            out[place] = 0xE0 | (code >> 12)
+        else:
+            out[place] = 0xF0 | (code >> 18)
+            place += 1
+            out[place] = 0x80 | ((code >> 12) & 0x3F)
+        place += 1
+        out[place] = 0x80 | ((code >> 6) & 0x3F)
+    out[place + 1] = 0x80 | (code & 0x3F)
+    return place + 2

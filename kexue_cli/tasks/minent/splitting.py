@@ -6,7 +6,7 @@ A piece longer than a chunk goes on in the next one, so that a text of one line 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,31 @@ def concatenate(chunks: list[Chunk]) -> Chunk:
     )
 
 
+def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
+    """Two chunks, the second beginning at character `border` > 0 (perhaps inside a piece)."""
+    piece = int(np.searchsorted(chunk.starts, border, side="right")) - 1
+    inside = border > chunk.starts[piece]
+    gold = chunk.gold
+    first = replace(
+        chunk,
+        code_points=chunk.code_points[:border],
+        starts=np.append(chunk.starts[: piece + inside], border),
+        free=chunk.free[: piece + inside],
+        line_ends=chunk.line_ends[chunk.line_ends <= border],
+        gold=None if gold is None else gold[:border],
+    )
+    rest = replace(
+        chunk,
+        code_points=chunk.code_points[border:],
+        starts=np.append(border, chunk.starts[piece + 1 :]) - border,
+        free=chunk.free[piece:],
+        line_ends=chunk.line_ends[chunk.line_ends > border] - border,
+        gold=None if gold is None else gold[border:],
+        continues=False,
+    )
+    return first, rest
+
+
 @dataclass(frozen=True)
 class Splitting:
     """How raw text becomes pieces: stated beside every score.
@@ -86,11 +111,16 @@ class Splitting:
         alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}"
         return f"{alphabet_name}, spaces: {self.spaces}, line ends {ends}"
 
-    def split(self, raw: NDArray[np.uint32], continues: bool) -> Chunk:
-        """Cut raw code points (characters,) with whitespace into a chunk."""
+    def classes(self, raw: NDArray[np.uint32]) -> NDArray[np.uint8]:
+        """Class of each of the raw code points (characters,); separators are whitespace."""
         classes = alphabet.class_table()[raw]
         if self.separators:
             classes[np.isin(raw, [ord(c) for c in self.separators])] = alphabet.SPACE
+        return classes
+
+    def split(self, raw: NDArray[np.uint32], continues: bool) -> Chunk:
+        """Cut raw code points (characters,) with whitespace into a chunk."""
+        classes = self.classes(raw)
         visible = classes != alphabet.SPACE
         position = np.cumsum(visible)  # characters up to and with this one
         newline = raw == alphabet.NEWLINE
@@ -149,14 +179,12 @@ def _all_but_last_piece(
     raw: NDArray[np.uint32], splitting: Splitting, continues: bool
 ) -> tuple[Chunk, NDArray[np.uint32], bool]:
     """The finished part of `raw`, the rest, and whether the rest goes on inside a piece."""
-    visible = alphabet.class_table()[raw] != alphabet.SPACE
-    if splitting.separators:
-        visible &= ~np.isin(raw, [ord(c) for c in splitting.separators])
-    places = np.flatnonzero(visible)
     whole = splitting.split(raw, continues)
-    if len(places) < 2:
+    size = len(whole.code_points)
+    if size < 2:
         return splitting.split(raw[:0], continues), raw, continues
     last_start = int(whole.starts[-2])
-    inside = last_start == 0 or len(places) - last_start > len(places) // 2
-    end = places[-1] if inside else places[last_start]
-    return splitting.split(raw[:end], continues), raw[end:], inside
+    inside = last_start == 0 or size - last_start > size // 2
+    border = size - 1 if inside else last_start
+    place = np.flatnonzero(splitting.classes(raw) != alphabet.SPACE)[border]
+    return split_at(whole, border)[0], raw[place:], inside

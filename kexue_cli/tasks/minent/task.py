@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,14 +128,15 @@ class MinentTask(Task):
                 yield chunk, ends
                 bar.advance(len(ends))
 
+    @cached_property
     def _sample(self) -> tuple[Chunk, NDArray[np.bool_]]:
         return self.first, cut_chunk(self.first, self.method.cut)
 
     def _write_lexicon(self, ctx: Context, tally: Tally) -> None:
-        table = outputs.lexicon_table(tally, *self._sample())
+        table = outputs.lexicon_table(tally, *self._sample)
         outputs.write_lexicon(ctx, table, self.cfg.task.exclude)
         outputs.explain_nothing(ctx, tally)
-        ctx.directory.write_text("before_after.txt", outputs.page(*self._sample()))
+        ctx.directory.write_text("before_after.txt", outputs.page(*self._sample))
 
     def plots(self, ctx: Context) -> None:
         """Curve of description length, lengths and frequencies of words, the best words."""

@@ -17,9 +17,11 @@ from kexue_cli.tasks.minent.lexicon import (
     known_words,
     read_lexicon,
 )
+from kexue_cli.tasks.minent.scores import words_of
 from kexue_cli.tasks.minent.segment import SAFE_TAIL, WordTrie, cut_chunk, cut_corpus, in_parallel
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
-from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
+from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, code_points_of, concatenate
+from kexue_cli.tasks.minent.word_numbers import numbered_words
 from kexue_cli.tasks.minent.word_trie import FIRST, NONE, ROOT, WORD, build_trie, follow
 
 WORDS = ["a", "b", "ab", "ba", "abb", "bab", "aab"]
@@ -115,6 +117,36 @@ def test_a_stream_is_cut_as_the_whole_text(alphabet):
         np.testing.assert_array_equal(np.concatenate([e for _, e in pieces]), ends)
         joined = "".join(spaced_text(c, e) for c, e in pieces)
         assert joined.replace(" \n", "\n") == spaced_text(whole, ends).replace(" \n", "\n")
+
+
+ODD_TEXT = st.text(st.sampled_from("ab,é好。\u3000 \n😀\ud800"), max_size=40)
+
+
+@settings(deadline=None)
+@given(text=ODD_TEXT, seed=st.integers(0, 2**32 - 1))
+def test_spaced_text_keeps_characters_of_every_width_and_all_lines(text, seed):
+    chunk = Splitting(Alphabet.named("any"), "strip").split(code_points_of(text), False)
+    ends = np.random.default_rng(seed).random(len(chunk.code_points)) < 0.5
+    kept = [c for c in text if c == "\n" or not c.isspace()]
+    ended = iter(ends.tolist())
+    expected = ""
+    for character, following in itertools.zip_longest(kept, kept[1:]):
+        expected += character
+        if character != "\n" and next(ended) and following != "\n":
+            expected += " "
+    assert spaced_text(chunk, ends) == expected
+
+
+@settings(deadline=None)
+@given(text=ODD_TEXT, seed=st.integers(0, 2**32 - 1))
+def test_words_are_numbered_by_their_place_in_the_list(text, seed):
+    characters = code_points(text + "a")
+    ends = np.random.default_rng(seed).random(len(characters)) < 0.5
+    ends[-1] = True
+    used = words_of(characters, ends)
+    listed = list(dict.fromkeys(used))[1:]
+    expected = [listed.index(word) if word in listed else len(listed) for word in used]
+    assert numbered_words(listed, characters, ends).tolist() == expected
 
 
 def test_written_text_is_the_text_with_spaces(tmp_path):
