@@ -96,7 +96,7 @@ def _directory(cfg: DictConfig, ranks: Ranks) -> RunDirectory:
     path = None
     if ranks.is_main:
         if cfg.resume is not None:
-            path = Path(cfg.resume)
+            path = RunDirectory.reopen(Path(cfg.resume)).path
         elif cfg.run_dir is not None:
             path = RunDirectory.claim(Path(cfg.run_dir)).path
         else:

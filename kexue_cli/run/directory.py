@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kexue_cli.errors import UserError
-from kexue_cli.run.files import write_json, write_text
+from kexue_cli.run.files import remove_leftovers, write_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,13 @@ class RunDirectory:
             raise UserError(
                 f"run_dir={path}: is not empty. Give a new one, or resume={path} to go on there"
             )
+        return cls(path)
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDirectory:
+        """The directory of a run that is over; what it left half-written when killed is removed."""
+        for folder in (path, path / "checkpoints", path / "plots"):
+            remove_leftovers(folder)
         return cls(path)
 
     @property

@@ -48,6 +48,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_run_that_goes_on_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    left = [tmp_path / ".a.txt.0123abcd.tmp", tmp_path / "checkpoints/.last.pt.89efabcd.tmp"]
+    kept = [tmp_path / ".mine.tmp", tmp_path / "a.txt", tmp_path / "checkpoints/last.pt"]
+    for path in left + kept:
+        path.write_text("")
+    RunDirectory.reopen(tmp_path)
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
+
+
 def test_json_is_strict(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": float("nan"), "b": np.float32(0.5), "c": [np.inf]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": None, "b": 0.5, "c": [None]}
