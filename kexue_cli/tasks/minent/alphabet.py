@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPACE, OTHER, HAN, LATIN, DIGIT, LETTER = range(6)
+ALONE, WHOLE, FREE = range(3)  # groups
 NEWLINE = 10
+POINTS, PERCENTS = (np.array([ord(c) for c in text], np.uint32) for text in (".．·", "%％‰"))
 UNIFORM_FROM = 0x20000  # from here on there are Han characters and others, by HAN_RANGES alone
 HAN_SHARE = 0.3  # from this share of Han characters on, `alphabet=auto` means Chinese text
 HAN_RANGES = (
@@ -53,8 +55,8 @@ class Alphabet:
     def groups(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """0 for characters that stand alone, 1 for those in whole runs, 2 for free ones."""
         table = np.zeros(6, np.uint8)
-        table[list(self.whole)] = 1
-        table[list(self.free)] = 2
+        table[list(self.whole)] = WHOLE
+        table[list(self.free)] = FREE
         return table[classes]
 
 
@@ -78,6 +80,20 @@ def class_table() -> NDArray[np.uint8]:
     for first, end in HAN_RANGES:
         table[first:end] = HAN
     return table
+
+
+def in_numbers(
+    characters: NDArray[np.uint32], classes: NDArray[np.uint8], apart: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which characters (characters,) belong to numbers: digits, points between them, percent signs.
+
+    apart (characters - 1,) is true where nothing goes over from a character to the next.
+    """
+    number = classes == DIGIT
+    touching = np.concatenate(([False], ~apart, [False]))
+    after, before = np.append(False, number[:-1]) & touching[:-1], np.append(number[1:], False)
+    number |= np.isin(characters, POINTS) & after & before & touching[1:]
+    return number | (np.isin(characters, PERCENTS) & after)
 
 
 def choose(name: str, classes: NDArray[np.uint8], otherwise: str) -> str:

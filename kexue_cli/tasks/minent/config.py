@@ -56,6 +56,8 @@ class TextData(DataConfig):
     keep_latin: bool | None = None
     keep_digits: bool | None = None
     """Runs of Latin letters / digits are one token; null: as the alphabet says."""
+    join_numbers: bool = False
+    """A number (2008, 3.5%) is one letter, 0, which may be part of a word, as in 0年."""
     spaces: str = "cut"
     """`cut`: white space ends words; `strip`: it is deleted; `gold`: deleted, then the gold."""
     sentence_ends: bool = True
@@ -166,6 +168,8 @@ def check(cfg: Any) -> None:
             raise ConfigError(
                 f"data.{key}", f"expected one of {', '.join(known)}, found {data[key]!r}"
             )
+    if data.join_numbers and data.keep_digits is not None:
+        raise ConfigError("data.keep_digits", "has no effect with data.join_numbers; leave one out")
     if data.gold is not None and data.spaces == "gold":
         raise ConfigError("data.gold", "the spaces are the gold already; use data=text")
     if data.name != "pydoc" and not data.path:

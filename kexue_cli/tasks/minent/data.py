@@ -166,6 +166,7 @@ def open_corpus(data: object, max_lines: int | None = None) -> Corpus:
         spaces,
         bool(getattr(data, "sentence_ends", True)),
         str(getattr(data, "separators", "")),
+        bool(getattr(data, "join_numbers", False)),
     )
     return Corpus(source, splitting, max_lines)
 

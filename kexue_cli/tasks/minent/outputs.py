@@ -33,7 +33,8 @@ def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.Da
     letters = np.log(np.maximum(tally.characters, 1) / max(1, tally.characters.sum()))
     spelled = _sums(letters, words)
     probability = counts / max(1, counts.sum())
-    tokens = numbered_words(words, sample.code_points, ends)
+    whole = sample.letter_ends()
+    tokens = numbered_words(words, sample.letters()[whole], ends[whole])
     left, right = branching_entropies(tokens, _sentence_ends(sample, ends), len(words) + 1)
     return pd.DataFrame(
         {

@@ -126,19 +126,14 @@ def in_parallel(
 
 def cut_chunk(chunk: Chunk, cut: Cut) -> NDArray[np.bool_]:
     """Word ends (characters,) of a chunk: those of `cut` in free pieces, the end of every other."""
-    inside = np.repeat(chunk.free, np.diff(chunk.starts))
-    return spread_ends(chunk, cut(*chunk.segmentable()), inside)
+    return spread_ends(chunk, cut(*chunk.segmentable()))
 
 
-def spread_ends(
-    chunk: Chunk, free_ends: NDArray[np.bool_], inside: NDArray[np.bool_] | None = None
-) -> NDArray[np.bool_]:
-    """Word ends of the whole chunk from those of its free pieces."""
-    if inside is None:
-        inside = np.repeat(chunk.free, np.diff(chunk.starts))
+def spread_ends(chunk: Chunk, free_ends: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Word ends (characters,) of the whole chunk from those of its free pieces (letters,)."""
     ends = np.zeros(len(chunk.code_points), np.bool_)
     ends[chunk.starts[1:] - 1] = True
-    ends[inside] = free_ends
+    ends[chunk.inside()] = free_ends
     return ends
 
 

@@ -86,10 +86,10 @@ def _counted(segmented: Segmented, gold: NDArray[np.bool_] | None, tally: Tally)
     position = 0
     for chunk, ends in segmented:
         size = len(chunk.code_points)
-        tally.characters += np.bincount(chunk.code_points, minlength=CODE_POINTS)
-        inside = np.repeat(chunk.free, np.diff(chunk.starts))
-        for counter, part in zip(counters, (inside, ~inside), strict=True):
-            _count(counter, chunk.code_points[part], ends[part])
+        letters, inside, whole = chunk.letters(), chunk.inside(), chunk.letter_ends()
+        tally.characters += np.bincount(letters[whole], minlength=CODE_POINTS)
+        for counter, part in zip(counters, (inside, whole & ~inside), strict=True):
+            _count(counter, letters[part], ends[part])
         known = chunk.gold if gold is None else gold[position : position + size]
         if known is not None and size:
             tally.scores = tally.scores or Scores()

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.tasks.minent import alphabet
-from kexue_cli.tasks.minent.alphabet import Alphabet
+from kexue_cli.tasks.minent.alphabet import FREE, Alphabet
 
 CHUNK_CHARACTERS = 1 << 22
+ZERO = ord("0")  # stands for every number
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Chunk:
     free         (pieces,) bool: words are searched in these; the others are one token each
     line_ends    (newlines,) int64: number of characters before each newline (repeats: blank lines)
     gold         (characters,) bool or None: a gold word ends after this character
+    numbers      (characters,) bool or None: part of a number, which is one letter, ZERO
     continues    the first piece goes on where the previous chunk's last piece stopped
     """
 
@@ -34,14 +36,33 @@ class Chunk:
     free: NDArray[np.bool_]
     line_ends: NDArray[np.int64]
     gold: NDArray[np.bool_] | None = None
+    numbers: NDArray[np.bool_] | None = None
     continues: bool = False
 
+    def inside(self) -> NDArray[np.bool_]:
+        """Where letters of free pieces end, (characters,)."""
+        return np.repeat(self.free, np.diff(self.starts)) & self.letter_ends()
+
+    def letters(self) -> NDArray[np.uint32]:
+        """The text (characters,) with ZERO in place of all that is in numbers."""
+        if self.numbers is None:
+            return self.code_points
+        return np.where(self.numbers, np.uint32(ZERO), self.code_points)
+
+    def letter_ends(self) -> NDArray[np.bool_]:
+        """(characters,) false where a number goes on after the character."""
+        if self.numbers is None:
+            return np.ones(len(self.code_points), np.bool_)
+        goes_on = self.numbers & np.append(self.numbers[1:], False)
+        goes_on[self.starts[1:] - 1] = False
+        return ~goes_on
+
     def segmentable(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Only the free pieces: their characters in one array and their starts (pieces + 1)."""
-        lengths = np.diff(self.starts)
-        characters = self.code_points[np.repeat(self.free, lengths)]
-        starts = np.concatenate(([0], np.cumsum(lengths[self.free])))
-        return characters, starts
+        """Only the free pieces: their letters in one array and their starts (pieces + 1)."""
+        inside = self.inside()
+        before = np.concatenate(([0], np.cumsum(inside)))  # letters before each character
+        starts = np.append(before[self.starts[:-1]][self.free], before[-1])
+        return self.letters()[inside], starts
 
 
 def concatenate(chunks: list[Chunk]) -> Chunk:
@@ -54,12 +75,14 @@ def concatenate(chunks: list[Chunk]) -> Chunk:
     joined = [int(c.continues and i > 0) for i, c in enumerate(chunks)]
     starts = [c.starts[j:-1] + o for c, o, j in zip(chunks, offsets, joined, strict=False)]
     gold = [c.gold for c in chunks if c.gold is not None]
+    numbers = [c.numbers for c in chunks if c.numbers is not None]
     return Chunk(
         np.concatenate([c.code_points for c in chunks]),
         np.concatenate([*starts, offsets[-1:]]),
         np.concatenate([c.free[j:] for c, j in zip(chunks, joined, strict=True)]),
         np.concatenate([c.line_ends + o for c, o in zip(chunks, offsets, strict=False)]),
         np.concatenate(gold) if gold else None,
+        np.concatenate(numbers) if numbers else None,
     )
 
 
@@ -67,7 +90,7 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
     """Two chunks, the second beginning at character `border` > 0 (perhaps inside a piece)."""
     piece = int(np.searchsorted(chunk.starts, border, side="right")) - 1
     inside = border > chunk.starts[piece]
-    gold = chunk.gold
+    gold, numbers = chunk.gold, chunk.numbers
     first = replace(
         chunk,
         code_points=chunk.code_points[:border],
@@ -75,6 +98,7 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
         free=chunk.free[: piece + inside],
         line_ends=chunk.line_ends[chunk.line_ends <= border],
         gold=None if gold is None else gold[:border],
+        numbers=None if numbers is None else numbers[:border],
     )
     rest = replace(
         chunk,
@@ -83,6 +107,7 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
         free=chunk.free[piece:],
         line_ends=chunk.line_ends[chunk.line_ends > border] - border,
         gold=None if gold is None else gold[border:],
+        numbers=None if numbers is None else numbers[border:],
         continues=False,
     )
     return first, rest
@@ -96,19 +121,22 @@ class Splitting:
                    `gold`: deleted, and remembered as the gold word ends
     sentence_ends  a word never goes over a line end
     separators     characters that count as whitespace besides it (as `/` in some gold files)
+    join_numbers   a number is one letter and may be part of a word
     """
 
     alphabet: Alphabet
     spaces: str = "cut"
     sentence_ends: bool = True
     separators: str = ""
+    join_numbers: bool = False
 
     def describe(self) -> str:
         """One line for logs and reports."""
         names = ("space", "other", "Han", "Latin", "digits", "letters")
         whole = "+".join(names[k] for k in sorted(self.alphabet.whole)) or "none"
         ends = "known" if self.sentence_ends else "unknown"
-        alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}"
+        numbers = ", a number is one letter" if self.join_numbers else ""
+        alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}{numbers}"
         return f"{alphabet_name}, spaces: {self.spaces}, line ends {ends}"
 
     def classes(self, raw: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -124,22 +152,26 @@ class Splitting:
         visible = classes != alphabet.SPACE
         position = np.cumsum(visible)  # characters up to and with this one
         newline = raw == alphabet.NEWLINE
-        characters = raw[visible]
-        groups = self.alphabet.groups(classes[visible])
+        characters, classes = raw[visible], classes[visible]
         after_line = np.diff(np.cumsum(newline)[visible]) > 0  # (characters - 1,)
         after_space = np.diff(np.flatnonzero(visible)) > 1
-        new_piece = (groups[1:] != groups[:-1]) | (groups[1:] == 0)
+        apart = after_space if self.spaces == "cut" else np.zeros_like(after_space)
         if self.sentence_ends:
-            new_piece |= after_line
-        if self.spaces == "cut":
-            new_piece |= after_space
+            apart = apart | after_line
+        groups = self.alphabet.groups(classes)
+        numbers = None
+        if self.join_numbers:
+            numbers = alphabet.in_numbers(characters, classes, apart)
+            groups[numbers] = FREE
+        new_piece = apart | (groups[1:] != groups[:-1]) | (groups[1:] == 0)
         begins = np.concatenate(([True][: len(characters)], new_piece))
         starts = np.append(np.flatnonzero(begins), len(characters)).astype(np.int64)
         gold = None
         if self.spaces == "gold":
             gold = np.append(after_space, [not visible[-1]] if len(characters) else [])
-        free = groups[starts[:-1]] == 2
-        return Chunk(characters, starts, free, position[newline].astype(np.int64), gold, continues)
+        free = groups[starts[:-1]] == FREE
+        line_ends = position[newline].astype(np.int64)
+        return Chunk(characters, starts, free, line_ends, gold, numbers, continues)
 
 
 def code_points_of(text: str) -> NDArray[np.uint32]:
@@ -185,6 +217,14 @@ def _all_but_last_piece(
         return splitting.split(raw[:0], continues), raw, continues
     last_start = int(whole.starts[-2])
     inside = last_start == 0 or size - last_start > size // 2
-    border = size - 1 if inside else last_start
+    border = _outside_numbers(whole, size - 1) if inside else last_start
     place = np.flatnonzero(splitting.classes(raw) != alphabet.SPACE)[border]
     return split_at(whole, border)[0], raw[place:], inside
+
+
+def _outside_numbers(chunk: Chunk, border: int) -> int:
+    """The border, or one before it that cuts no number, if there is any."""
+    if chunk.numbers is None:
+        return border
+    good = np.flatnonzero(~chunk.numbers[1 : border + 1])
+    return int(good[-1]) + 1 if len(good) else border

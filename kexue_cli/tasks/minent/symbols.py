@@ -74,8 +74,8 @@ def survey(corpus: Chunks, first: int = 1) -> tuple[SymbolTable, int]:
     """One quick pass: the characters of a corpus and about how many there are in all."""
     seen = np.zeros(CODE_POINTS, np.bool_)
     total = 0
-    texts = raw_text(corpus) if isinstance(corpus, Corpus) else _chunk_text(corpus)
-    for code_points in texts:
+    text = _as_text(corpus)
+    for code_points in raw_text(text) if text else _chunk_text(corpus):
         seen[code_points] = True
         total += len(code_points)
     seen &= class_table() != SPACE
@@ -91,7 +91,14 @@ def raw_text(corpus: Corpus) -> Iterator[NDArray[np.uint32]]:
 
 
 def _chunk_text(corpus: Chunks) -> Iterator[NDArray[np.uint32]]:
-    return (chunk.code_points for chunk in corpus.chunks(CHUNK_CHARACTERS))
+    return (chunk.letters() for chunk in corpus.chunks(CHUNK_CHARACTERS))
+
+
+def _as_text(corpus: Chunks) -> Corpus | None:
+    """The corpus, if it is text whose symbols are its characters: one quick pass will do."""
+    if isinstance(corpus, Corpus) and not corpus.splitting.join_numbers:
+        return corpus
+    return None
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,8 @@ def blocks(corpus: Chunks, table: SymbolTable, order: int, padded: bool) -> Iter
     """
     padding = order - 1 if padded else 0
     closing = np.array([2, 0] if padded else [0], np.uint32)
-    if isinstance(corpus, Corpus):
-        streams = _text_streams(corpus, table.lookup(), padding, closing)
+    if text := _as_text(corpus):
+        streams = _text_streams(text, table.lookup(), padding, closing)
     else:
         streams = _chunk_streams(corpus, table.lookup(), padding, closing)
     pending = np.empty(0, np.uint32)  # the end of the stream so far, in windows not owned yet

@@ -117,7 +117,7 @@ class MinentTask(Task):
         if ends is None:
             return cut_corpus(self.corpus, self.method.cut)
         whole = self.corpus.read_all(self.cfg.model.get("max_characters"))
-        if whole is None or len(ends) != int(np.diff(whole.starts)[whole.free].sum()):
+        if whole is None or len(ends) != np.count_nonzero(whole.inside()):
             return cut_corpus(self.corpus, self.method.cut)
         return iter([(whole, spread_ends(whole, ends))])
 

@@ -11,6 +11,8 @@ from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.config import SpacedData, TextData
 from kexue_cli.tasks.minent.data import open_corpus
 from kexue_cli.tasks.minent.reading import text_blocks
+from kexue_cli.tasks.minent.segment import cut_chunk, spread_ends
+from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
 from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
 
 TEXT = "他来到了ABC大厦，\n\n共12层 很高。\nthe cat 'sat'\n"
@@ -21,6 +23,11 @@ def pieces(chunk):
         "".join(map(chr, chunk.code_points[a:b]))
         for a, b in zip(chunk.starts[:-1], chunk.starts[1:], strict=True)
     ]
+
+
+def cut_all(chunk):
+    """Words of two letters."""
+    yield chunk, cut_chunk(chunk, lambda letters, starts: np.arange(len(letters)) % 2 == 1)
 
 
 def split(text, name, spaces="cut", size=1 << 20, **options):
@@ -48,6 +55,37 @@ def test_any_cuts_only_at_line_ends_when_spaces_are_stripped():
     assert pieces(split(TEXT, "any", "strip", sentence_ends=False)) == [
         TEXT.replace("\n", "").replace(" ", "")
     ]
+
+
+NUMBERS = "第2008年，占3.5%的共１２．３万。1.\n2、x7"
+
+
+def test_a_number_is_one_letter_of_the_words_around_it():
+    chunk = split(NUMBERS, "han", join_numbers=True)
+    assert pieces(chunk) == [
+        "第2008年", "，", "占3.5%的共１２．３万", "。", "1", ".", "2", "、", "x", "7",
+    ]  # fmt: skip
+    letters, starts = chunk.segmentable()
+    assert "".join(map(chr, letters)) == "第0年占0的共0万000"
+    assert starts.tolist() == [0, 3, 9, 10, 11, 12]
+    ends = spread_ends(chunk, np.ones(len(letters), np.bool_))
+    assert spaced_text(chunk, ends) == "第 2008 年 ， 占 3.5% 的 共 １２．３ 万 。 1 .\n2 、 x 7 "
+
+
+def test_numbers_are_seen_the_same_whether_or_not_spaces_are_the_gold():
+    spaced = split("占 3 . 5 % 的", "han", "gold", join_numbers=True)
+    letters, _ = spaced.segmentable()
+    assert "".join(map(chr, letters)) == "占0的"
+    assert split("占3 .5", "han", "cut", join_numbers=True).free.tolist() == [True, False, True]
+
+
+def test_numbers_are_counted_as_one_letter():
+    tally = tally_and_write(
+        cut_all(split("2008年5月，2009年", "han", join_numbers=True)), None, None
+    )
+    assert tally.words == {"0年": 2, "0月": 1}
+    assert tally.others == {"，": 1}
+    assert tally.characters.sum() == 7
 
 
 def test_blank_lines_are_remembered():

@@ -149,6 +149,20 @@ def test_text_and_its_chunks_give_the_same_counts(
     assert len(counts) > 10
 
 
+def test_a_number_counts_as_the_letter_0(tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in ("numbers.txt", "zeros.txt")}
+    paths["numbers.txt"].write_text("天12地3.5%玄\n2008地12玄黄4\n", encoding="utf-8")
+    paths["zeros.txt"].write_text("天0地0玄\n0地0玄黄0\n", encoding="utf-8")
+    joined = Splitting(Alphabet.named("han"), join_numbers=True)
+    apart = Splitting(Alphabet.named("han", keep_digits=False))
+    found, expected = (
+        count_ngrams(Corpus(Source((path,)), splitting), 3).as_dict(3)
+        for path, splitting in zip(paths.values(), (joined, apart), strict=True)
+    )
+    assert found == expected
+    assert found["地0玄"] == 2
+
+
 def test_one_character_repeated_is_counted(tmp_path: Path) -> None:
     counts = count_ngrams(corpus_of(tmp_path / "t.txt", ["a" * 1000]), 4)
     assert counts.as_dict(4) == {"aaaa": 997}

@@ -99,16 +99,13 @@ def test_parallel_blocks_change_nothing():
 
 
 @pytest.mark.parametrize("alphabet", ["any", "letters"])
-def test_a_stream_is_cut_as_the_whole_text(alphabet):
+@pytest.mark.parametrize("join_numbers", [False, True])
+def test_a_stream_is_cut_as_the_whole_text(alphabet, join_numbers):
     rng = np.random.default_rng(1)
-    parts = [
-        "".join(
-            rng.choice(["a", "b", "c", ",", "\n", " "], 400, p=[0.4, 0.4, 0.1, 0.04, 0.03, 0.03])
-        )
-        for _ in range(20)
-    ]
-    text = "x\n\n" + "".join(parts) + "ab" * 3 * SAFE_TAIL + "\n\ny z\n"
-    splitting = Splitting(Alphabet.named(alphabet), "cut")
+    shares = [0.36, 0.36, 0.1, 0.06, 0.02, 0.04, 0.03, 0.03]
+    parts = ["".join(rng.choice(list("abc1.,\n "), 400, p=shares)) for _ in range(20)]
+    text = "x\n\n" + "".join(parts) + "ab1.5" * 3 * SAFE_TAIL + "\n\ny z\n"
+    splitting = Splitting(Alphabet.named(alphabet), "cut", join_numbers=join_numbers)
     trie = WordTrie.of(WORDS, SCORES, workers=1)
     whole = concatenate(list(chunks_of(iter([text]), splitting, 1 << 20)))
     ends = cut_chunk(whole, trie.cut)
