@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 SPACE, OTHER, HAN, LATIN, DIGIT, LETTER = range(6)
 ALONE, WHOLE, FREE = range(3)  # groups
 NEWLINE = 10
-POINTS, PERCENTS = (np.array([ord(c) for c in text], np.uint32) for text in (".．·", "%％‰"))
+POINTS, PERCENTS = (np.array([ord(c) for c in text], np.uint32) for text in (".．·:：∶", "%％‰"))
 UNIFORM_FROM = 0x20000  # from here on there are Han characters and others, by HAN_RANGES alone
 HAN_SHARE = 0.3  # from this share of Han characters on, `alphabet=auto` means Chinese text
 HAN_RANGES = (

@@ -57,7 +57,7 @@ class TextData(DataConfig):
     keep_digits: bool | None = None
     """Runs of Latin letters / digits are one token; null: as the alphabet says."""
     join_numbers: bool = False
-    """A number (2008, 3.5%) is one letter, 0, which may be part of a word, as in 0年."""
+    """A number (2008, 3.5%, 10:30) is one letter, 0, which may be part of a word, as in 0年."""
     spaces: str = "cut"
     """`cut`: white space ends words; `strip`: it is deleted; `gold`: deleted, then the gold."""
     sentence_ends: bool = True

@@ -57,19 +57,22 @@ def test_any_cuts_only_at_line_ends_when_spaces_are_stripped():
     ]
 
 
-NUMBERS = "第2008年，占3.5%的共１２．３万。1.\n2、x7"
+NUMBERS = "第2008年，占3.5%的共１２．３万。1.\n2、x7在10：30"
 
 
 def test_a_number_is_one_letter_of_the_words_around_it():
     chunk = split(NUMBERS, "han", join_numbers=True)
     assert pieces(chunk) == [
-        "第2008年", "，", "占3.5%的共１２．３万", "。", "1", ".", "2", "、", "x", "7",
+        "第2008年", "，", "占3.5%的共１２．３万", "。", "1", ".", "2", "、", "x", "7在10：30",
     ]  # fmt: skip
     letters, starts = chunk.segmentable()
-    assert "".join(map(chr, letters)) == "第0年占0的共0万000"
-    assert starts.tolist() == [0, 3, 9, 10, 11, 12]
+    assert "".join(map(chr, letters)) == "第0年占0的共0万000在0"
+    assert starts.tolist() == [0, 3, 9, 10, 11, 14]
     ends = spread_ends(chunk, np.ones(len(letters), np.bool_))
-    assert spaced_text(chunk, ends) == "第 2008 年 ， 占 3.5% 的 共 １２．３ 万 。 1 .\n2 、 x 7 "
+    assert (
+        spaced_text(chunk, ends)
+        == "第 2008 年 ， 占 3.5% 的 共 １２．３ 万 。 1 .\n2 、 x 7 在 10：30 "
+    )
 
 
 def test_numbers_are_seen_the_same_whether_or_not_spaces_are_the_gold():
