@@ -18,7 +18,7 @@ from kexue_cli.tasks.dgcnn.members import Member
 from kexue_cli.tasks.dgcnn.reader import SpanLogits
 from kexue_cli.tasks.dgcnn.records import Question
 from kexue_cli.tasks.dgcnn.span_scores import span_probabilities, start_and_end, whole_logit
-from kexue_cli.tasks.dgcnn.voting import Vote, Voted, vote, with_mentions
+from kexue_cli.tasks.dgcnn.voting import Voted, vote, with_mentions
 
 Floats = NDArray[np.float32]
 NO_SPANS = np.zeros((0, 2), np.int64)
@@ -38,7 +38,8 @@ class Rules:
         max_length: of an answer in characters.
         window: tokens read at once; longer passages are read in windows half of which overlap.
         repeat_question: whether what stands in the question may be an answer.
-        vote: of the passages; `mention`: weight of those that only hold an answer.
+        vote_power: of the passages' scores; None: the post's vote.
+        mention: weight of passages that only hold an answer.
         together: whether all passages of a question share the softmax of their spans.
     """
 
@@ -46,7 +47,7 @@ class Rules:
     max_length: int
     window: int
     repeat_question: bool = True
-    vote: Vote = Vote.post
+    vote_power: float | None = None
     mention: float = 0.0
     together: bool = False
 
@@ -269,7 +270,7 @@ class Answerer:
         if self.rules.mention:
             texts = [passage.text for passage in asked.passages]
             passages = with_mentions(passages, texts, self.rules.mention)
-        return vote(passages, KEPT_CANDIDATES, self._allowed(asked.text), self.rules.vote)
+        return vote(passages, KEPT_CANDIDATES, self._allowed(asked.text), self.rules.vote_power)
 
     def _allowed(self, asked: str) -> Callable[[str], bool]:
         """Whether a string may be the answer to the question `asked`."""

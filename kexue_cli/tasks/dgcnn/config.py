@@ -9,7 +9,6 @@ from typing import Any
 from kexue_cli.config import ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.dgcnn.config_data import DATA_SCHEMAS, check_data
-from kexue_cli.tasks.dgcnn.voting import Vote
 
 
 class Scorer(Enum):
@@ -65,7 +64,7 @@ class DgcnnTask(TaskConfig):
     threshold: float = 0.1  # of start and of end; model=dgcnn: of a span's probability
     max_answer_length: int = 12  # characters
     repeat_question: bool = True  # whether what stands in the question may be its answer
-    vote: Vote = Vote.post
+    vote_power: float | None = None  # passages vote by the sum of score^power; null: as the post
     mention: float = 0.0  # weight in the vote of passages that hold an answer others propose
     engine: Engine = Engine.auto
     window: int = 1024  # tokens read at once when predicting; half of them overlap
@@ -160,6 +159,8 @@ def check(cfg: Any) -> None:
     for key in ("positive", "joined", "word_dropout", "threshold", "mention"):
         if not 0 <= task[key] <= 1:
             raise ConfigError(f"task.{key}", f"from 0 to 1, found {task[key]}")
+    if task.vote_power is not None and task.vote_power <= 0:
+        raise ConfigError("task.vote_power", f"above 0, or null, found {task.vote_power}")
     if task.together > 1 and model.name != "dgcnn":
         raise ConfigError("task.together", f"1 with model={model.name}: it has no softmax of spans")
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:

@@ -274,7 +274,7 @@ class DgcnnTask(Task):
             task.max_answer_length,
             task.window,
             task.repeat_question,
-            task.vote,
+            task.vote_power,
             task.mention,
             task.together > 1,
         )

@@ -2,26 +2,15 @@
 
 The post's vote (kexue.fm/archives/5409) is sum s^2 / (1 + sum s) over the passages: many weak
 voices do not outvote a strong one. Where a search engine gave the passages, so that most of them
-speak of the same, sum sqrt(s) heeds more how many there are.
+speak of the same, a sum of low powers of s heeds more how many there are. The sum of s itself is
+a probability where passages share a softmax (task.together).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
-
-
-class Vote(Enum):
-    """How the scores s of an answer in its passages make one."""
-
-    post = "post"  # kexue.fm 5409: sum s^2 / (1 + sum s)
-    roots = "roots"  # sum sqrt(s): heeds more how many passages propose it
-    sums = "sums"  # sum s: a probability where passages share a softmax (task.together)
-
-
-POWERS = {Vote.roots: 0.5, Vote.sums: 1.0}
 
 
 @dataclass(frozen=True)
@@ -30,7 +19,7 @@ class Voted:
 
     Attributes:
         answer: the text.
-        score: by the rule of the vote.
+        score: what the vote gave it.
         support: (passage's number, its score s), best first.
     """
 
@@ -43,7 +32,7 @@ def vote(
     passages: Iterable[Mapping[str, float]],
     most: int | None = None,
     allowed: Callable[[str], bool] = lambda answer: True,
-    rule: Vote = Vote.post,
+    power: float | None = None,
 ) -> list[Voted]:
     """The `most` best candidates, or all, best first; of equal scores the one met first.
 
@@ -52,9 +41,10 @@ def vote(
     Args:
         passages: of each, its candidates with the best score in that passage.
         allowed: whether a candidate may be an answer at all.
+        power: of the scores that are added; None: the post's vote.
     """
     passages = list(passages)
-    scores = joint_scores(passages) if rule is Vote.post else power_sums(passages, POWERS[rule])
+    scores = joint_scores(passages) if power is None else power_sums(passages, power)
     best = islice(filter(allowed, sorted(scores, key=scores.__getitem__, reverse=True)), most)
     return [Voted(answer, scores[answer], support(answer, passages)) for answer in best]
 

@@ -10,7 +10,7 @@ import pytest
 
 from kexue_cli.tasks.dgcnn.answering import Found, sharing_a_softmax
 from kexue_cli.tasks.dgcnn.extraction import candidates, trimmed
-from kexue_cli.tasks.dgcnn.voting import Vote, vote, with_mentions
+from kexue_cli.tasks.dgcnn.voting import vote, with_mentions
 
 
 def test_extraction_and_vote_give_what_the_original_gives(data_dir: Path) -> None:
@@ -62,16 +62,16 @@ def test_the_best_of_many_candidates_are_those_that_plain_counting_finds() -> No
         }
 
 
-def test_roots_heed_how_many_passages_propose_an_answer() -> None:
+def test_low_powers_heed_how_many_passages_propose_an_answer() -> None:
     passages = [{"A": 0.81, "B": 0.25}, {"B": 0.25}, {"B": 0.25}]
-    first, second = vote(passages, rule=Vote.roots)
+    first, second = vote(passages, power=0.5)
     assert (first.answer, first.score) == ("B", pytest.approx(1.5))
     assert (second.answer, second.score) == ("A", pytest.approx(0.9))
     assert vote(passages)[0].answer == "A"
 
 
 def test_sums_are_those_of_the_scores() -> None:
-    voted = vote([{"A": 0.5, "B": 0.3}, {"B": 0.4}], rule=Vote.sums)
+    voted = vote([{"A": 0.5, "B": 0.3}, {"B": 0.4}], power=1.0)
     assert [(v.answer, pytest.approx(v.score)) for v in voted] == [("B", 0.7), ("A", 0.5)]
 
 

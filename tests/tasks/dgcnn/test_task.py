@@ -202,6 +202,7 @@ def test_what_stands_in_the_question_is_no_answer_if_so_asked(
         (["question=谁？", "passages=p.txt"], "question= needs a trained model"),
         (["model=dgcnn_2018", "model.word_width=0"], "model.word_width"),
         (["task.positive=2"], "task.positive"),
+        (["task.vote_power=0"], "task.vote_power"),
         (["task.first.steps=0"], "nothing to train"),
     ],
 )
