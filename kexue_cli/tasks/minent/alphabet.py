@@ -53,7 +53,7 @@ class Alphabet:
         return Alphabet(name, frozenset(free), frozenset(whole))
 
     def groups(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """0 for characters that stand alone, 1 for those in whole runs, 2 for free ones."""
+        """ALONE for characters that are tokens, WHOLE for those in whole runs, FREE for the others."""
         table = np.zeros(6, np.uint8)
         table[list(self.whole)] = WHOLE
         table[list(self.free)] = FREE

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.tasks.minent import alphabet
-from kexue_cli.tasks.minent.alphabet import FREE, Alphabet
+from kexue_cli.tasks.minent.alphabet import ALONE, DIGIT, FREE, Alphabet
 
 CHUNK_CHARACTERS = 1 << 22
 ZERO = ord("0")  # stands for every number
@@ -133,7 +133,8 @@ class Splitting:
     def describe(self) -> str:
         """One line for logs and reports."""
         names = ("space", "other", "Han", "Latin", "digits", "letters")
-        whole = "+".join(names[k] for k in sorted(self.alphabet.whole)) or "none"
+        kinds = self.alphabet.whole - {DIGIT} if self.join_numbers else self.alphabet.whole
+        whole = "+".join(names[k] for k in sorted(kinds)) or "none"
         ends = "known" if self.sentence_ends else "unknown"
         numbers = ", a number is one letter" if self.join_numbers else ""
         alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}{numbers}"
@@ -163,7 +164,7 @@ class Splitting:
         if self.join_numbers:
             numbers = alphabet.in_numbers(characters, classes, apart)
             groups[numbers] = FREE
-        new_piece = apart | (groups[1:] != groups[:-1]) | (groups[1:] == 0)
+        new_piece = apart | (groups[1:] != groups[:-1]) | (groups[1:] == ALONE)
         begins = np.concatenate(([True][: len(characters)], new_piece))
         starts = np.append(np.flatnonzero(begins), len(characters)).astype(np.int64)
         gold = None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.minent.alphabet import NEWLINE, SPACE, class_table
+from kexue_cli.tasks.minent.alphabet import FREE, NEWLINE, SPACE, class_table
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.ngram_kernels import lay_out, stream_text
 from kexue_cli.tasks.minent.splitting import Chunk, Splitting
@@ -152,7 +152,7 @@ def _text_streams(
 def _kinds(splitting: Splitting) -> NDArray[np.uint8]:
     """What `stream_text` wants to know of every code point."""
     classes = class_table()
-    kinds = (splitting.alphabet.groups(classes) == 2).astype(np.uint8)
+    kinds = (splitting.alphabet.groups(classes) == FREE).astype(np.uint8)
     space = classes == SPACE
     space[[ord(c) for c in splitting.separators]] = True
     kinds[space] = 3 if splitting.spaces == "cut" else 2
