@@ -53,7 +53,7 @@ class Alphabet:
         return Alphabet(name, frozenset(free), frozenset(whole))
 
     def groups(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """ALONE for characters that are tokens, WHOLE for those in whole runs, FREE for the others."""
+        """ALONE for each character that is a token, WHOLE for those of whole runs, else FREE."""
         table = np.zeros(6, np.uint8)
         table[list(self.whole)] = WHOLE
         table[list(self.free)] = FREE
