@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +19,41 @@ LOCK_SECONDS = 60
 STUDY = "kexue"
 
 
+@contextlib.contextmanager
 def open_study(
     directory: Path, space: Space, sampler: str, pruner: str, storage: str, seed: int
-) -> Any:
-    """Make the study or go on with it; several processes may work on one.
+) -> Iterator[Any]:
+    """Make the study or go on with it, and close it; several processes may work on one.
 
     Raises:
         UserError: the storage is locked or damaged, or belongs to another direction.
     """
     optuna = require("optuna", extra="tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(
-            study_name=STUDY,
-            storage=_storage(optuna, directory, storage),
-            sampler=_sampler(optuna, space, sampler, seed),
-            pruner=_pruner(optuna, pruner),
-            direction=space.direction,
-            load_if_exists=True,
-        )
-    except Exception as error:
-        if isinstance(error, UserError):
+    with contextlib.ExitStack() as stack:
+        try:
+            kept = _storage(optuna, directory, storage)
+            stack.callback(_close, kept)
+            study = _study(optuna, kept, space, sampler, pruner, seed)
+        except UserError:
             raise
-        raise UserError(_explained(error, directory)) from error
-    if study.direction.name.lower() != space.direction:
-        found = study.direction.name.lower()
-        raise UserError(f"{directory} searches to {found}, not to {space.direction}")
-    return study
+        except Exception as error:
+            raise UserError(_explained(error, directory)) from error
+        if study.direction.name.lower() != space.direction:
+            found = study.direction.name.lower()
+            raise UserError(f"{directory} searches to {found}, not to {space.direction}")
+        yield study
+
+
+def _study(optuna: Any, storage: Any, space: Space, sampler: str, pruner: str, seed: int) -> Any:
+    return optuna.create_study(
+        study_name=STUDY,
+        storage=storage,
+        sampler=_sampler(optuna, space, sampler, seed),
+        pruner=_pruner(optuna, pruner),
+        direction=space.direction,
+        load_if_exists=True,
+    )
 
 
 def _storage(optuna: Any, directory: Path, storage: str) -> Any:
@@ -54,6 +64,13 @@ def _storage(optuna: Any, directory: Path, storage: str) -> Any:
     url = f"sqlite:///{directory.resolve() / 'study.db'}" if storage == "sqlite" else storage
     options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
     return optuna.storages.RDBStorage(url, engine_kwargs=options)
+
+
+def _close(storage: Any) -> None:
+    """Close the connections of a database, which stay open otherwise."""
+    if engine := getattr(storage, "engine", None):
+        storage.remove_session()
+        engine.dispose()
 
 
 def _sampler(optuna: Any, space: Space, name: str, seed: int) -> Any:

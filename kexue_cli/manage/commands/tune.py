@@ -56,15 +56,15 @@ def run(args: argparse.Namespace) -> int:
     directory, settings = _directory(args)
     space = spaces.check(settings["content"], Path(settings["space"]))
     words = (*space.overrides, *settings["words"], f"output_dir={args.root}")
-    study = open_study(
+    with open_study(
         directory, space, settings["sampler"], settings["pruner"], settings["storage"], args.seed
-    )
-    search = Search(directory, space, words, study, args.workers)
-    try:
-        received = optimize(search, int(settings["trials"]), args.workers, args.timeout)
-    finally:
-        write_results(directory, study, space, words)
-    say_results(directory, study, space)
+    ) as study:
+        search = Search(directory, space, words, study, args.workers)
+        try:
+            received = optimize(search, int(settings["trials"]), args.workers, args.timeout)
+        finally:
+            write_results(directory, study, space, words)
+        say_results(directory, study, space)
     return 128 + received if received else 0
 
 
