@@ -132,13 +132,16 @@ class Splitting:
 
     def describe(self) -> str:
         """One line for logs and reports."""
+        ends = "known" if self.sentence_ends else "unknown"
+        return f"{self.letters()}, spaces: {self.spaces}, line ends {ends}"
+
+    def letters(self) -> str:
+        """Which characters make up words, in words: what a lexicon and a text must agree on."""
         names = ("space", "other", "Han", "Latin", "digits", "letters")
         kinds = self.alphabet.whole - {DIGIT} if self.join_numbers else self.alphabet.whole
         whole = "+".join(names[k] for k in sorted(kinds)) or "none"
-        ends = "known" if self.sentence_ends else "unknown"
         numbers = ", a number is one letter" if self.join_numbers else ""
-        alphabet_name = f"alphabet {self.alphabet.name}, runs kept whole: {whole}{numbers}"
-        return f"{alphabet_name}, spaces: {self.spaces}, line ends {ends}"
+        return f"alphabet {self.alphabet.name}, runs kept whole: {whole}{numbers}"
 
     def classes(self, raw: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """Class of each of the raw code points (characters,); separators are whitespace."""

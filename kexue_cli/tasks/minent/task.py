@@ -40,6 +40,7 @@ class MinentTask(Task):
         )
         self.corpus: Corpus
         self.gold: NDArray[np.bool_] | None = None
+        self.learned_letters: str | None = None  # of a loaded run: how its text was split
         self.first: Chunk  # the beginning of the text, for samples of the result
         self.tally: Tally | None = None
 
@@ -72,7 +73,18 @@ class MinentTask(Task):
             self.method.load_state_dict(done)
             return
         self.method.fit(ctx, self.corpus)
-        ctx.save_checkpoint({"task": self.method.state_dict()})
+        ctx.save_checkpoint({"task": self.state_dict()})
+
+    def load(self, ctx: Context, place: str) -> None:
+        """Take a run's method; warns where that run split its text in another way."""
+        super().load(ctx, place)
+        letters = self.corpus.splitting.letters()
+        if self.learned_letters not in (None, letters):
+            ctx.console.warn(
+                f"{place} learned from text split as: {self.learned_letters}; this one is: "
+                f"{letters}. Words are found worse so: give it the data.alphabet, data.keep_latin, "
+                "data.keep_digits and data.join_numbers of that run"
+            )
 
     def splits(self) -> tuple[str, ...]:
         """The text itself: learning sees no gold, so it is its own test set."""
@@ -145,11 +157,12 @@ class MinentTask(Task):
         plots.draw(ctx, self._segmented(ctx))
 
     def state_dict(self) -> dict[str, Any]:
-        """The method's state."""
-        return self.method.state_dict()
+        """The method's state, and how the text it learned from was split."""
+        return self.method.state_dict() | {"letters": self.corpus.splitting.letters()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a method's state; raises UserError for a run that has not finished."""
         if not state:
             raise UserError("that run has not finished learning: go on with resume=<its folder>")
+        self.learned_letters = state.get("letters")
         self.method.load_state_dict(state)
