@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from kexue_cli.config import Precision
 from kexue_cli.errors import ConfigError
+from kexue_cli.run.cores import available_cores
 from kexue_cli.run.ranks import local_rank
 
 DTYPES = {
@@ -135,13 +136,6 @@ def _choose_threads(asked: int | None) -> tuple[int, str]:
     if threads < cores:
         return threads, f"{threads} of {cores} cores were idle (device.threads={cores} for all)"
     return threads, ""
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _set_determinism(deterministic: bool, compiles: bool) -> None:

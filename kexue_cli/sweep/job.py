@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kexue_cli.paths import PACKAGE
+from kexue_cli.run.cores import available_cores
 from kexue_cli.run.directory import RunDirectory
 from kexue_cli.run.files import write_json
 from kexue_cli.run.record import is_alive, now, process_identity
@@ -221,10 +222,7 @@ def share_of_machine(directory: Path, parallel: int) -> Iterator[dict[str, str]]
     if parallel <= 1:
         yield environment
         return
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // parallel)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // parallel)))
     with _slot(directory / ".slots", parallel) as slot:
         gpus = visible_gpus()
         if gpus:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
+from kexue_cli.run.cores import available_cores
 from kexue_cli.run.files import replacing, write_json, write_text
 from kexue_cli.tasks.lamost.normalise import Quality, inspect
 
@@ -96,7 +97,7 @@ def convert(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(folder.with_suffix(".lock")):
             if not (folder / "meta.json").is_file():  # nobody else made it while we waited
-                _fill(folder, wanted, console, workers or os.cpu_count() or 1)
+                _fill(folder, wanted, console, workers or available_cores())
     meta = json.loads((folder / "meta.json").read_text())
     flux = np.load(folder / "flux.npy", mmap_mode="r")
     return Converted(flux, meta["checksum"], Quality(**meta["quality"]), meta["notes"])

@@ -10,7 +10,6 @@ signal-to-noise ratios of the classes overlap, so that no classifier reaches a s
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.lamost import templates
 from kexue_cli.tasks.lamost.instrument import expose, wavelength_grid
 from kexue_cli.tasks.lamost.spectra import Integers, SpectraSet
@@ -98,7 +98,7 @@ def simulate(
         flux[rows] = expose(model, snr[rows], COUNTS_PER_SNR, stream)
 
     # A random stream for each chunk: the same spectra however many threads there are.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(8, available_cores())) as threads:
         list(threads.map(fill, chunks_of_one_kind(kinds, rng)))
     return flux, labels
 

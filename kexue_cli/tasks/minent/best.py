@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.minent import description_length
 from kexue_cli.tasks.minent.bigram import Settings, count_bigrams, empty_bigrams, sample_sweep
 from kexue_cli.tasks.minent.bigram_lexicon import (
@@ -49,7 +50,6 @@ from kexue_cli.tasks.minent.committee import (
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.lattice import Lattice, consensus
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.segment import usable_workers
 from kexue_cli.tasks.minent.tagger import second_opinion
 from kexue_cli.tasks.minent.unigram_mdl import (
     Trial,
@@ -196,7 +196,7 @@ class Best:
         """
         members = range(len(committee.members))
         settings = [self._settings(lattice, member) for member in committee.members]
-        pool = ThreadPoolExecutor(min(len(members), usable_workers()))
+        pool = ThreadPoolExecutor(min(len(members), available_cores()))
         with pool, ctx.console.progress(sweeps, "sampling", "sweeps") as bar, ctx.stop.deferred():
             bar.advance(committee.sweep)
             for sweep in range(committee.sweep, sweeps):

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.minent.bigram import NEVER_BEFORE, Settings, Spelled
 from kexue_cli.tasks.minent.lattice import Lattice
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.segment import in_parallel, usable_workers
+from kexue_cli.tasks.minent.segment import in_parallel
 from kexue_cli.tasks.minent.spelling import Spelling, learn_spelling
 from kexue_cli.tasks.minent.unigram_mdl import flat_places
 from kexue_cli.tasks.minent.word_tables import (
@@ -64,7 +65,7 @@ class BigramLexicon:
         def job(text: NDArray[np.uint32], inner: NDArray[np.int64]) -> NDArray[np.bool_]:
             return np.asarray(best_cut(text, inner, *tables))
 
-        return in_parallel(job, code_points, starts, usable_workers())
+        return in_parallel(job, code_points, starts, available_cores())
 
     def word_tables(self) -> WordTables:
         """The probabilities of words and pairs of words, as logarithms."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.minent.memory import MIB, working_mib
 from kexue_cli.tasks.minent.ngram_runs import RECORD_BYTES
 
@@ -42,7 +42,7 @@ class CountPlan:
         Raises ConfigError where the memory is too little, or more than there is.
         """
         room = max(working_mib(memory_mib) - RESERVE_MIB, RESERVE_MIB // 4) * MIB
-        workers = workers or usable_cores()
+        workers = workers or available_cores()
         jobs = workers + 2  # one is being filled, one waits, while the others are sorted
         merge_records = room // 2 // (jobs * MERGE_COPIES * RECORD_BYTES)
         if symbols * BYTES_PER_RECORD > room // 2:  # sorted runs as long as can be, on disk
@@ -59,8 +59,3 @@ class CountPlan:
     def buffer_records(self, runs: int) -> int:
         """Records that are read at a time from each of so many runs on disk."""
         return max(self.buffer_bytes // (RECORD_BYTES * max(1, runs)), LEAST_BUFFER)
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.tasks.minent.count_plan import usable_cores
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.minent.frequent import FrequentNgrams
 from kexue_cli.tasks.minent.ngram_kernels import Keys, numba
 from kexue_cli.tasks.minent.ngrams import Advance
@@ -210,7 +210,7 @@ def cohesions(ngrams: FrequentNgrams, shared_total: int | None = None) -> list[M
     default each order has its own.
     """
     totals = [shared_total or total for total in ngrams.totals]
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         return [cohesion(ngrams, m, totals, pool) for m in range(2, ngrams.order + 1)]
 
 
@@ -253,7 +253,7 @@ class Joiner:
         job_symbols: int = JOB_SYMBOLS,
     ) -> Pieces:
         """The words of a corpus and their counts, numbered as they are met; counted in threads."""
-        workers = workers or usable_cores()
+        workers = workers or available_cores()
         table, waiting = new_table(), deque[Future[Workspace]]()
         free = [Workspace() for _ in range(workers + 1)]
         with ThreadPoolExecutor(workers) as pool:

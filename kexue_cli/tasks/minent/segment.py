@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.splitting import Chunk, concatenate, split_at
 from kexue_cli.tasks.minent.word_trie import (
@@ -85,7 +86,7 @@ class WordTrie:
     def of(words: list[str], scores: NDArray[np.float64], workers: int | None = None) -> WordTrie:
         """Build from words and their scores (words,)."""
         unknown = float(scores.min(initial=0.0)) - UNKNOWN_COST
-        return WordTrie(build_trie(words), scores, unknown, workers or usable_workers())
+        return WordTrie(build_trie(words), scores, unknown, workers or available_cores())
 
     def cut(self, code_points: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Word ends (characters,) of the best segmentation of every piece."""
@@ -94,13 +95,6 @@ class WordTrie:
             return np.asarray(_viterbi(text, inner, self.trie, self.scores, self.unknown))
 
         return in_parallel(job, code_points, starts, self.workers)
-
-
-def usable_workers() -> int:
-    """Threads worth starting: the processors this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(

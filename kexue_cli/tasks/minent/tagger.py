@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kexue_cli.run.cores import available_cores
 from kexue_cli.tasks.minent.lattice import HASH_FACTOR, Lattice
-from kexue_cli.tasks.minent.segment import usable_workers
 from kexue_cli.tasks.minent.word_trie import numba
 
 FOLDS = 4
@@ -140,7 +140,7 @@ def cross_fitted(
             learn(gaps, wanted, rng.permutation(seen), table, bias)
         judge(gaps, np.flatnonzero(folds == k), table, bias, found)
 
-    with ThreadPoolExecutor(min(FOLDS, usable_workers())) as pool:
+    with ThreadPoolExecutor(min(FOLDS, available_cores())) as pool:
         list(pool.map(fold, range(FOLDS)))
     return found
 

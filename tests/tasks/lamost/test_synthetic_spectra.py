@@ -45,7 +45,7 @@ def depth_at(flux, center, half_width=6.0, side=40.0):
 
 def test_the_seed_alone_decides_the_spectra_and_threads_do_not(monkeypatch):
     first = read()
-    monkeypatch.setattr(synthetic_spectra.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(synthetic_spectra, "available_cores", lambda: 1)
     assert np.array_equal(first.flux, read().flux)
     assert first.checksum == read().checksum
     assert not np.array_equal(first.flux, read(data_seed=1).flux)

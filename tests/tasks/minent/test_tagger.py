@@ -125,7 +125,7 @@ def test_without_weight_the_votes_decide():
 def test_the_opinion_depends_on_the_seed_alone(monkeypatch, workers):
     lattice, _, share = noisy(0.1)
     expected = second_opinion(lattice, share, 0.75, 7)
-    monkeypatch.setattr(tagger, "usable_workers", lambda: workers)
+    monkeypatch.setattr(tagger, "available_cores", lambda: workers)
     np.testing.assert_array_equal(second_opinion(lattice, share, 0.75, 7), expected)
     assert (second_opinion(lattice, share, 0.75, 8) != expected).any()
 
