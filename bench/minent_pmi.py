@@ -7,7 +7,8 @@ jieba's dictionary. The author's programs (github.com/bojone/nlp-zero, github.co
 word-discovery) are given as folders and run on the first `--author-characters`, we on the same part
 and on the whole. Every program runs in a process of its own; wall seconds include its start. What
 is timed is learning and the writing of the lexicon, theirs and ours; `--runs` times the command
-line as well, which also segments the text and writes tables and pictures.
+line as well, which also segments the text and writes tables and pictures, and nlp-zero with its
+own Tokenizer segmenting the text.
 nlp-zero runs with its one broken import mended and its weak pairs kept (removing them fails).
 word-discovery has its n-grams counted by KenLM's count_ngrams; without `--kenlm` by us, in KenLM's
 form, which takes less time.
@@ -59,6 +60,12 @@ finder.find(lines, filtering=False, remove_weak_pairs=False)
 with open(sys.argv[2] + ".author", "w", encoding="utf-8") as file:
     for word, count in finder.words.items():
         print(word, count, file=file)
+if sys.argv[3:] == ["cut"]:
+    from nlp_zero import Tokenizer, Trie
+    tokenizer = Tokenizer(Trie(finder.words.items()))
+    with open(sys.argv[2] + ".cut", "w", encoding="utf-8") as file:
+        for line in lines:
+            print(" ".join(tokenizer.tokenize(line, combine_Aa123=False)), file=file)
 """
 KENLM_FORM = """
 import sys
@@ -131,11 +138,24 @@ def against(name: str, program: list[str], text: Path, times: int) -> None:
     )
 
 
-def command_line(name: str, text: Path) -> None:
-    """Time a whole run."""
+def command_line(name: str, text: Path) -> float:
+    """Wall seconds of a whole run."""
     options = [f"model={name}", "data=text", f"data.path={text}", f"run_dir={text}.{name}.run"]
     command = [sys.executable, "-m", "kexue_cli", "task=minent", *options]
-    report(f"kexue-run model={name}", 1, command)
+    return report(f"kexue-run model={name}, {text.stem}", 1, command)[0]
+
+
+def against_tokenizer(program: list[str], text: Path) -> None:
+    """Time nlp-zero that also cuts the text, and our whole run; count the lines cut alike."""
+    label = f"the author's Python, the text cut, {text.stem}"
+    author = report(label, 1, [sys.executable, "-c", *program, "cut"])[0]
+    mine = command_line("nlp_zero", text)
+    cut = [
+        Path(name).read_text("utf-8").split("\n")
+        for name in (f"{text}.cut", f"{text}.nlp_zero.run/segmented.txt")
+    ]
+    alike = sum(a == b for a, b in zip(*cut, strict=True)) / len(cut[0])
+    print(f"the author's Python / our whole run: {author / mine:.1f} ({alike:.1%} of lines alike)")
 
 
 def main() -> None:
@@ -163,7 +183,10 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         lines = file.read(options.author_characters).rpartition("\n")[0]
     part.write_text(lines + "\n", encoding="utf-8")
     if options.nlp_zero:
-        against("nlp_zero", [NLP_ZERO, str(options.nlp_zero), str(part)], part, options.times)
+        program = [NLP_ZERO, str(options.nlp_zero), str(part)]
+        against("nlp_zero", program, part, options.times)
+        if options.runs:
+            against_tokenizer(program, part)
     if options.word_discovery:
         kenlm = str(options.kenlm or "-")
         program = [WORD_DISCOVERY, str(options.word_discovery), str(part), kenlm, KENLM_FORM]
