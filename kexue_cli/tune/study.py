@@ -62,7 +62,12 @@ def _storage(optuna: Any, directory: Path, storage: str) -> Any:
         backend = optuna.storages.journal.JournalFileBackend(str(directory / "study.journal"))
         return optuna.storages.JournalStorage(backend)
     url = f"sqlite:///{directory.resolve() / 'study.db'}" if storage == "sqlite" else storage
-    options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
+    options: dict[str, Any] = {}
+    if url.startswith("sqlite"):
+        from sqlalchemy.pool import NullPool
+
+        # nothing is pooled: where the database is locked, nobody is left to close a pool
+        options = {"connect_args": {"timeout": LOCK_SECONDS}, "poolclass": NullPool}
     return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
