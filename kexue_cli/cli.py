@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 
 
+SHOWING = ("--cfg", "-c", "--info", "-i")  # Hydra's flags that show the configuration
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `kexue-run`; exits with 0, 1 (failed), 2 (bad input) or 128 + signal."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -48,7 +51,12 @@ def _start(words: list[str]) -> None:
     from kexue_cli import command_line
     from kexue_cli.config import register_schemas
 
-    if ("-m" in words or "--multirun" in words) and "--cfg" not in words:
+    if "-m" in words or "--multirun" in words:
+        if shown := next((word for word in words if word in SHOWING), None):
+            raise UserError(
+                f"{shown} shows one configuration, -m makes several: leave -m and the lists of "
+                "values out, or give --dry-run in place of it to see the sweep's jobs"
+            )
         from kexue_cli.sweep.session import sweep
 
         raise SystemExit(sweep(words))
