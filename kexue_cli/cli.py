@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 USAGE_ERROR = 2
-
-
 SHOWING = ("--cfg", "-c", "--info", "-i")  # Hydra's flags that show the configuration
 
 
@@ -52,7 +50,7 @@ def _start(words: list[str]) -> None:
     from kexue_cli.config import register_schemas
 
     if "-m" in words or "--multirun" in words:
-        if shown := next((word for word in words if word in SHOWING), None):
+        if shown := next((word for word in words if word.partition("=")[0] in SHOWING), None):
             raise UserError(
                 f"{shown} shows one configuration, -m makes several: leave -m and the lists of "
                 "values out, or give --dry-run in place of it to see the sweep's jobs"

@@ -72,6 +72,7 @@ def test_help_names_every_task_model_and_data_set_with_its_line(kexue_run: Run) 
         (["limit.steps=0"], "limit.steps: must be above 0, found 0"),
         (["seed"], "missing EQUAL"),
         (["-m", "seed=0,1", "--cfg", "job"], "--cfg shows one configuration, -m makes several"),
+        (["-m", "seed=0,1", "--cfg=job"], "--cfg=job shows one configuration, -m makes several"),
     ],
 )
 def test_a_bad_command_names_key_and_remedy_and_leaves_nothing(

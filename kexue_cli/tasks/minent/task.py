@@ -82,7 +82,7 @@ class MinentTask(Task):
         if self.learned_letters not in (None, letters):
             ctx.console.warn(
                 f"{place} learned from text split as: {self.learned_letters}; this one is: "
-                f"{letters}. Words are found worse so: give it the data.alphabet, data.keep_latin, "
+                f"{letters}. Words may be missed so: give it the data.alphabet, data.keep_latin, "
                 "data.keep_digits and data.join_numbers of that run"
             )
 
