@@ -13,6 +13,7 @@ SPACE, OTHER, HAN, LATIN, DIGIT, LETTER = range(6)
 ALONE, WHOLE, FREE = range(3)  # groups
 NEWLINE = 10
 POINTS, PERCENTS = (np.array([ord(c) for c in text], np.uint32) for text in (".．·:：∶", "%％‰"))
+HAN_NUMERALS = np.array([ord(c) for c in "〇○零一二三四五六七八九十百千万亿"], np.uint32)
 UNIFORM_FROM = 0x20000  # from here on there are Han characters and others, by HAN_RANGES alone
 HAN_SHARE = 0.3  # from this share of Han characters on, `alphabet=auto` means Chinese text
 HAN_RANGES = (
@@ -94,6 +95,16 @@ def in_numbers(
     after, before = np.append(False, number[:-1]) & touching[:-1], np.append(number[1:], False)
     number |= np.isin(characters, POINTS) & after & before & touching[1:]
     return number | (np.isin(characters, PERCENTS) & after)
+
+
+def in_han_numbers(characters: NDArray[np.uint32], apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which characters (characters,) belong to numbers of two or more Han numerals, as 二十三.
+
+    apart as in `in_numbers`.
+    """
+    numeral = np.isin(characters, HAN_NUMERALS)
+    touching = numeral[1:] & numeral[:-1] & ~apart
+    return np.append(touching, False) | np.append(False, touching)
 
 
 def choose(name: str, classes: NDArray[np.uint8], otherwise: str) -> str:

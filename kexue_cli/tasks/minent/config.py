@@ -11,6 +11,7 @@ from kexue_cli.tasks.minent.config_counts import COUNT_SCHEMAS
 
 ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
+NUMBERS = (None, "digits", "whole", "join")
 DEPENDENCES = ("auto", "bigram", "none", "both")
 RANGES = (
     ("exponent", 0.0, 10.0),
@@ -56,8 +57,11 @@ class TextData(DataConfig):
     keep_latin: bool | None = None
     keep_digits: bool | None = None
     """Runs of Latin letters / digits are one token; null: as the alphabet says."""
-    join_numbers: bool = False
-    """A number (2008, 3.5%, 10:30) is one letter, 0, which may be part of a word, as in 0年."""
+    numbers: str | None = None
+    """`digits`: their runs are tokens or not by keep_digits; `whole`: a number (2008, 3.5%, 10:30)
+    is one token, and none of two or more Han numerals (二十三) is cut; `join`: besides, the former
+    is one letter, 0, which may be part of a word, as in 0年. Null: whole for model=best in Han
+    text, else digits."""
     spaces: str = "cut"
     """`cut`: white space ends words; `strip`: it is deleted; `gold`: deleted, then the gold."""
     sentence_ends: bool = True
@@ -163,13 +167,14 @@ SCHEMAS: dict[str, type] = {
 def check(cfg: Any) -> None:
     """Rules that the types cannot say; raises ConfigError."""
     data, model = cfg.data, cfg.model
-    for key, known in (("alphabet", ALPHABETS), ("spaces", SPACES)):
+    for key, known in (("alphabet", ALPHABETS), ("spaces", SPACES), ("numbers", NUMBERS)):
         if data[key] not in known:
-            raise ConfigError(
-                f"data.{key}", f"expected one of {', '.join(known)}, found {data[key]!r}"
-            )
-    if data.join_numbers and data.keep_digits is not None:
-        raise ConfigError("data.keep_digits", "has no effect with data.join_numbers; leave one out")
+            names = ", ".join("null" if name is None else name for name in known)
+            raise ConfigError(f"data.{key}", f"expected one of {names}, found {data[key]!r}")
+    if data.numbers in ("whole", "join") and data.keep_digits is not None:
+        raise ConfigError(
+            "data.keep_digits", f"has no effect with data.numbers={data.numbers}; leave one out"
+        )
     if data.gold is not None and data.spaces == "gold":
         raise ConfigError("data.gold", "the spaces are the gold already; use data=text")
     if data.name != "pydoc" and not data.path:

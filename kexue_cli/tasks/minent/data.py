@@ -137,8 +137,10 @@ def nothing_to_search(corpus: Corpus) -> UserError:
     )
 
 
-def open_corpus(data: object, max_lines: int | None = None) -> Corpus:
+def open_corpus(data: object, max_lines: int | None = None, han_numbers: str = "digits") -> Corpus:
     """The corpus of a data configuration (`TextData`); reads the first block to resolve `auto`.
+
+    `han_numbers` is what data.numbers is where nothing is said of digits and the alphabet is han.
 
     Raises ConfigError for a missing path or a wrong encoding name, UserError for a bad file.
     """
@@ -158,15 +160,16 @@ def open_corpus(data: object, max_lines: int | None = None) -> Corpus:
         alphabet.class_table()[code_points_of(sample)],
         otherwise="any" if spaces == "gold" else "letters",
     )
-    chosen = Alphabet.named(
-        name, getattr(data, "keep_latin", None), getattr(data, "keep_digits", None)
-    )
+    keep_digits = getattr(data, "keep_digits", None)
+    chosen = Alphabet.named(name, getattr(data, "keep_latin", None), keep_digits)
+    if name != "han" or keep_digits is not None:
+        han_numbers = "digits"
     splitting = Splitting(
         chosen,
         spaces,
         bool(getattr(data, "sentence_ends", True)),
         str(getattr(data, "separators", "")),
-        bool(getattr(data, "join_numbers", False)),
+        getattr(data, "numbers", None) or han_numbers,
     )
     return Corpus(source, splitting, max_lines)
 

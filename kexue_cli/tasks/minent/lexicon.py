@@ -52,9 +52,12 @@ def read_lexicon(path: str | Path) -> Lexicon:
         fields = line.split()
         if len(fields) not in (2, 3) or not fields[1].isdigit():
             raise UserError(f"{path}: line {number}: expected `word count`, found {line!r}")
-        if fields[0] in counts:
-            raise UserError(f"{path}: line {number}: {fields[0]!r} stands there twice")
-        counts[fields[0]] = int(fields[1])
+        word, count = fields[0], int(fields[1])
+        if counts.setdefault(word, count) != count:  # jieba's dictionary itself repeats a line
+            raise UserError(
+                f"{path}: line {number}: {word!r} has the count {count} here, "
+                f"{counts[word]} further up; keep one of the lines"
+            )
     if not counts:
         raise UserError(f"{path}: expected `word count` lines, found none")
     return Lexicon.of(counts)

@@ -126,8 +126,10 @@ def cut_chunk(chunk: Chunk, cut: Cut) -> NDArray[np.bool_]:
 def spread_ends(chunk: Chunk, free_ends: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Word ends (characters,) of the whole chunk from those of its free pieces (letters,)."""
     ends = np.zeros(len(chunk.code_points), np.bool_)
-    ends[chunk.starts[1:] - 1] = True
     ends[chunk.inside()] = free_ends
+    if chunk.uncut is not None:
+        ends &= ~chunk.uncut
+    ends[chunk.starts[1:] - 1] = True
     return ends
 
 

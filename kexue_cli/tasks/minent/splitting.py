@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.tasks.minent import alphabet
-from kexue_cli.tasks.minent.alphabet import ALONE, DIGIT, FREE, Alphabet
+from kexue_cli.tasks.minent.alphabet import ALONE, DIGIT, FREE, WHOLE, Alphabet
 
 CHUNK_CHARACTERS = 1 << 22
 ZERO = ord("0")  # stands for every number
@@ -28,6 +28,7 @@ class Chunk:
     line_ends    (newlines,) int64: number of characters before each newline (repeats: blank lines)
     gold         (characters,) bool or None: a gold word ends after this character
     numbers      (characters,) bool or None: part of a number, which is one letter, ZERO
+    uncut        (characters,) bool or None: a number goes on after this character, no word ends
     continues    the first piece goes on where the previous chunk's last piece stopped
     """
 
@@ -37,6 +38,7 @@ class Chunk:
     line_ends: NDArray[np.int64]
     gold: NDArray[np.bool_] | None = None
     numbers: NDArray[np.bool_] | None = None
+    uncut: NDArray[np.bool_] | None = None
     continues: bool = False
 
     def inside(self) -> NDArray[np.bool_]:
@@ -76,6 +78,7 @@ def concatenate(chunks: list[Chunk]) -> Chunk:
     starts = [c.starts[j:-1] + o for c, o, j in zip(chunks, offsets, joined, strict=False)]
     gold = [c.gold for c in chunks if c.gold is not None]
     numbers = [c.numbers for c in chunks if c.numbers is not None]
+    uncut = [c.uncut for c in chunks if c.uncut is not None]
     return Chunk(
         np.concatenate([c.code_points for c in chunks]),
         np.concatenate([*starts, offsets[-1:]]),
@@ -83,6 +86,7 @@ def concatenate(chunks: list[Chunk]) -> Chunk:
         np.concatenate([c.line_ends + o for c, o in zip(chunks, offsets, strict=False)]),
         np.concatenate(gold) if gold else None,
         np.concatenate(numbers) if numbers else None,
+        np.concatenate(uncut) if uncut else None,
     )
 
 
@@ -90,7 +94,7 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
     """Two chunks, the second beginning at character `border` > 0 (perhaps inside a piece)."""
     piece = int(np.searchsorted(chunk.starts, border, side="right")) - 1
     inside = border > chunk.starts[piece]
-    gold, numbers = chunk.gold, chunk.numbers
+    gold, numbers, uncut = chunk.gold, chunk.numbers, chunk.uncut
     first = replace(
         chunk,
         code_points=chunk.code_points[:border],
@@ -99,6 +103,7 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
         line_ends=chunk.line_ends[chunk.line_ends <= border],
         gold=None if gold is None else gold[:border],
         numbers=None if numbers is None else numbers[:border],
+        uncut=None if uncut is None else uncut[:border],
     )
     rest = replace(
         chunk,
@@ -108,6 +113,7 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
         line_ends=chunk.line_ends[chunk.line_ends > border] - border,
         gold=None if gold is None else gold[border:],
         numbers=None if numbers is None else numbers[border:],
+        uncut=None if uncut is None else uncut[border:],
         continues=False,
     )
     return first, rest
@@ -121,26 +127,30 @@ class Splitting:
                    `gold`: deleted, and remembered as the gold word ends
     sentence_ends  a word never goes over a line end
     separators     characters that count as whitespace besides it (as `/` in some gold files)
-    join_numbers   a number is one letter and may be part of a word
+    numbers        `digits`: a run of digits is one token or not as the alphabet says; `whole`: a
+                   number (2008, 3.5%) is one token, and none of two Han numerals or more (二十三)
+                   is cut; `join`: besides, the former is one letter and may be part of a word
     """
 
     alphabet: Alphabet
     spaces: str = "cut"
     sentence_ends: bool = True
     separators: str = ""
-    join_numbers: bool = False
+    numbers: str = "digits"
 
     def describe(self) -> str:
         """One line for logs and reports."""
         ends = "known" if self.sentence_ends else "unknown"
-        return f"{self.letters()}, spaces: {self.spaces}, line ends {ends}"
+        cut = "" if self.numbers == "digits" else ", no number is cut"
+        return f"{self.letters()}{cut}, spaces: {self.spaces}, line ends {ends}"
 
     def letters(self) -> str:
         """Which characters make up words, in words: what a lexicon and a text must agree on."""
         names = ("space", "other", "Han", "Latin", "digits", "letters")
-        kinds = self.alphabet.whole - {DIGIT} if self.join_numbers else self.alphabet.whole
+        join = self.numbers == "join"
+        kinds = self.alphabet.whole - {DIGIT} if join else self.alphabet.whole
         whole = "+".join(names[k] for k in sorted(kinds)) or "none"
-        numbers = ", a number is one letter" if self.join_numbers else ""
+        numbers = ", a number is one letter" if join else ""
         return f"alphabet {self.alphabet.name}, runs kept whole: {whole}{numbers}"
 
     def classes(self, raw: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -163,10 +173,13 @@ class Splitting:
         if self.sentence_ends:
             apart = apart | after_line
         groups = self.alphabet.groups(classes)
-        numbers = None
-        if self.join_numbers:
+        numbers = uncut = None
+        if self.numbers != "digits":
             numbers = alphabet.in_numbers(characters, classes, apart)
-            groups[numbers] = FREE
+            groups[numbers] = FREE if self.numbers == "join" else WHOLE
+            han = alphabet.in_han_numbers(characters, apart)
+            groups[han] = FREE
+            uncut = han & np.append(han[1:] & ~apart, [False][: len(han)])
         new_piece = apart | (groups[1:] != groups[:-1]) | (groups[1:] == ALONE)
         begins = np.concatenate(([True][: len(characters)], new_piece))
         starts = np.append(np.flatnonzero(begins), len(characters)).astype(np.int64)
@@ -175,7 +188,8 @@ class Splitting:
             gold = np.append(after_space, [not visible[-1]] if len(characters) else [])
         free = groups[starts[:-1]] == FREE
         line_ends = position[newline].astype(np.int64)
-        return Chunk(characters, starts, free, line_ends, gold, numbers, continues)
+        letters = numbers if self.numbers == "join" else None
+        return Chunk(characters, starts, free, line_ends, gold, letters, uncut, continues)
 
 
 def code_points_of(text: str) -> NDArray[np.uint32]:
@@ -228,7 +242,10 @@ def _all_but_last_piece(
 
 def _outside_numbers(chunk: Chunk, border: int) -> int:
     """The border, or one before it that cuts no number, if there is any."""
-    if chunk.numbers is None:
+    if chunk.uncut is None:
         return border
-    good = np.flatnonzero(~chunk.numbers[1 : border + 1])
+    inside = chunk.uncut[:border]
+    if chunk.numbers is not None:
+        inside = inside | chunk.numbers[1 : border + 1]
+    good = np.flatnonzero(~inside)
     return int(good[-1]) + 1 if len(good) else border

@@ -96,7 +96,7 @@ def _chunk_text(corpus: Chunks) -> Iterator[NDArray[np.uint32]]:
 
 def _as_text(corpus: Chunks) -> Corpus | None:
     """The corpus, if it is text whose symbols are its characters: one quick pass will do."""
-    if isinstance(corpus, Corpus) and not corpus.splitting.join_numbers:
+    if isinstance(corpus, Corpus) and corpus.splitting.numbers == "digits":
         return corpus
     return None
 

@@ -54,7 +54,8 @@ class MinentTask(Task):
             raise ConfigError(
                 "checkpoint", "mode=predict needs a run's folder: checkpoint=<run dir>"
             )
-        self.corpus = open_corpus(self.cfg.data, self.cfg.limit.rows)
+        numbers = "whole" if self.cfg.model.name == "best" else "digits"
+        self.corpus = open_corpus(self.cfg.data, self.cfg.limit.rows, numbers)
         self.first = next(self.corpus.chunks(), None) or self.corpus.read()
         if not len(self.first.code_points):
             self.corpus.read()  # raises: nothing to segment
@@ -83,7 +84,7 @@ class MinentTask(Task):
             ctx.console.warn(
                 f"{place} learned from text split as: {self.learned_letters}; this one is: "
                 f"{letters}. Words may be missed so: give it the data.alphabet, data.keep_latin, "
-                "data.keep_digits and data.join_numbers of that run"
+                "data.keep_digits and data.numbers of that run"
             )
 
     def splits(self) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ NUMBERS = "第2008年，占3.5%的共１２．３万。1.\n2、x7在10：30"
 
 
 def test_a_number_is_one_letter_of_the_words_around_it():
-    chunk = split(NUMBERS, "han", join_numbers=True)
+    chunk = split(NUMBERS, "han", numbers="join")
     assert pieces(chunk) == [
         "第2008年", "，", "占3.5%的共１２．３万", "。", "1", ".", "2", "、", "x", "7在10：30",
     ]  # fmt: skip
@@ -75,17 +75,42 @@ def test_a_number_is_one_letter_of_the_words_around_it():
     )
 
 
+def test_a_number_of_digits_or_of_han_numerals_stays_whole():
+    text = "第二十三，共１２．３万占3.5%的二○○八年一\n百个、○"
+    assert pieces(split(text, "han", numbers="whole")) == [
+        "第二十三", "，", "共", "１２．３", "万占", "3.5%", "的二○○八年一", "百个", "、", "○",
+    ]  # fmt: skip
+    chunk = split(text, "han", numbers="whole")
+    every = cut_chunk(chunk, lambda letters, starts: np.ones(len(letters), np.bool_))
+    assert (
+        spaced_text(chunk, every)
+        == "第 二十三 ， 共 １２．３ 万 占 3.5% 的 二○○八 年 一\n百 个 、 ○ "
+    )
+
+
+def test_numbers_of_han_text_stay_whole_where_nothing_else_is_said(tmp_path):
+    (tmp_path / "zh").write_text("从一九九八年到二十一世纪\n" * 3)
+    (tmp_path / "en").write_text("of 1998 and 21\n" * 3)
+
+    def found(name, han_numbers="whole", **options):
+        data = TextData(path=str(tmp_path / name), **options)
+        return open_corpus(data, han_numbers=han_numbers).splitting.numbers
+
+    assert found("zh") == "whole"
+    assert found("zh", numbers="digits") == found("zh", keep_digits=False) == "digits"
+    assert found("zh", "digits", numbers="join") == "join"
+    assert found("en") == "digits"
+
+
 def test_numbers_are_seen_the_same_whether_or_not_spaces_are_the_gold():
-    spaced = split("占 3 . 5 % 的", "han", "gold", join_numbers=True)
+    spaced = split("占 3 . 5 % 的", "han", "gold", numbers="join")
     letters, _ = spaced.segmentable()
     assert "".join(map(chr, letters)) == "占0的"
-    assert split("占3 .5", "han", "cut", join_numbers=True).free.tolist() == [True, False, True]
+    assert split("占3 .5", "han", "cut", numbers="join").free.tolist() == [True, False, True]
 
 
 def test_numbers_are_counted_as_one_letter():
-    tally = tally_and_write(
-        cut_all(split("2008年5月，2009年", "han", join_numbers=True)), None, None
-    )
+    tally = tally_and_write(cut_all(split("2008年5月，2009年", "han", numbers="join")), None, None)
     assert tally.words == {"0年": 2, "0月": 1}
     assert tally.others == {"，": 1}
     assert tally.characters.sum() == 7

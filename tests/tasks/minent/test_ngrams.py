@@ -153,7 +153,7 @@ def test_a_number_counts_as_the_letter_0(tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("numbers.txt", "zeros.txt")}
     paths["numbers.txt"].write_text("天12地3.5%玄\n2008地12玄黄4\n", encoding="utf-8")
     paths["zeros.txt"].write_text("天0地0玄\n0地0玄黄0\n", encoding="utf-8")
-    joined = Splitting(Alphabet.named("han"), join_numbers=True)
+    joined = Splitting(Alphabet.named("han"), numbers="join")
     apart = Splitting(Alphabet.named("han", keep_digits=False))
     found, expected = (
         count_ngrams(Corpus(Source((path,)), splitting), 3).as_dict(3)

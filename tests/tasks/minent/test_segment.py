@@ -99,13 +99,13 @@ def test_parallel_blocks_change_nothing():
 
 
 @pytest.mark.parametrize("alphabet", ["any", "letters"])
-@pytest.mark.parametrize("join_numbers", [False, True])
-def test_a_stream_is_cut_as_the_whole_text(alphabet, join_numbers):
+@pytest.mark.parametrize("numbers", ["digits", "whole", "join"])
+def test_a_stream_is_cut_as_the_whole_text(alphabet, numbers):
     rng = np.random.default_rng(1)
-    shares = [0.36, 0.36, 0.1, 0.06, 0.02, 0.04, 0.03, 0.03]
-    parts = ["".join(rng.choice(list("abc1.,\n "), 400, p=shares)) for _ in range(20)]
-    text = "x\n\n" + "".join(parts) + "ab1.5" * 3 * SAFE_TAIL + "\n\ny z\n"
-    splitting = Splitting(Alphabet.named(alphabet), "cut", join_numbers=join_numbers)
+    shares = [0.36, 0.3, 0.1, 0.06, 0.06, 0.02, 0.04, 0.03, 0.03]
+    parts = ["".join(rng.choice(list("abc一1.,\n "), 400, p=shares)) for _ in range(20)]
+    text = "x\n\n" + "".join(parts) + "ab1.5一二" * 3 * SAFE_TAIL + "\n\ny z\n"
+    splitting = Splitting(Alphabet.named(alphabet), "cut", numbers=numbers)
     trie = WordTrie.of(WORDS, SCORES, workers=1)
     whole = concatenate(list(chunks_of(iter([text]), splitting, 1 << 20)))
     ends = cut_chunk(whole, trie.cut)
@@ -163,12 +163,14 @@ def test_lexicon_files_round_trip_and_bad_lines_are_named(tmp_path):
     path = tmp_path / "lexicon.txt"
     path.write_text("\ufeff" + lexicon.jieba_text(), encoding="utf-8")
     assert read_lexicon(path).words == lexicon.words
+    path.write_text("B超 3 n\na 7 eng\nB超 3 n\n")
+    assert read_lexicon(path).counts.tolist() == [7, 3]
     for bad in ("a\n", "a b\n", "a 1 n x\n"):
         path.write_text("ok 3\n\n" + bad)
         with pytest.raises(UserError, match=r"lexicon\.txt: line 3: expected `word count`"):
             read_lexicon(path)
     path.write_text("a 1\na 2\n")
-    with pytest.raises(UserError, match="line 2: 'a' stands there twice"):
+    with pytest.raises(UserError, match="line 2: 'a' has the count 2 here, 1 further up"):
         read_lexicon(path)
     path.write_bytes("你".encode("gb18030"))
     with pytest.raises(UserError, match="byte 0 is not UTF-8"):

@@ -104,14 +104,14 @@ def test_a_lexicon_segments_new_text(kexue_run, prose, tmp_path):
 
 
 def test_a_text_split_otherwise_than_the_one_learned_from_is_said(kexue_run, prose, tmp_path):
-    learned = [*words(prose, "unigram_mdl"), "data=text", "data.join_numbers=true"]
+    learned = [*words(prose, "unigram_mdl"), "data=text", "data.numbers=join"]
     folder = run_dir(kexue_run(*learned))
     alike = run_dir(kexue_run(*learned, "mode=predict", f"checkpoint={folder}"))
     assert "split as" not in (tmp_path / alike / "run.log").read_text()
     other = [*words(prose, "unigram_mdl"), "data=text", "mode=predict", f"checkpoint={folder}"]
     log = (tmp_path / run_dir(kexue_run(*other)) / "run.log").read_text()
     assert f"warning: {folder} learned from text split as: alphabet letters" in log
-    assert "data.join_numbers of that run" in log
+    assert "data.numbers of that run" in log
 
 
 def test_gold_file_scores_text_and_differences_are_named(kexue_run, prose, tmp_path):
