@@ -97,14 +97,15 @@ def in_numbers(
     return number | (np.isin(characters, PERCENTS) & after)
 
 
-def in_han_numbers(characters: NDArray[np.uint32], apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which characters (characters,) belong to numbers of two or more Han numerals, as 二十三.
+def han_number_goes_on(
+    characters: NDArray[np.uint32], apart: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """After which characters (characters,) a number of Han numerals, as 二十三, goes on.
 
     apart as in `in_numbers`.
     """
     numeral = np.isin(characters, HAN_NUMERALS)
-    touching = numeral[1:] & numeral[:-1] & ~apart
-    return np.append(touching, False) | np.append(False, touching)
+    return numeral & np.append(numeral[1:] & ~apart, [False])[: len(numeral)]
 
 
 def choose(name: str, classes: NDArray[np.uint8], otherwise: str) -> str:

@@ -61,7 +61,7 @@ class TextData(DataConfig):
     """`digits`: their runs are tokens or not by keep_digits; `whole`: a number (2008, 3.5%, 10:30)
     is one token, and none of two or more Han numerals (二十三) is cut; `join`: besides, the former
     is one letter, 0, which may be part of a word, as in 0年. Null: whole for model=best in Han
-    text, else digits."""
+    text where keep_digits is null, too; else digits."""
     spaces: str = "cut"
     """`cut`: white space ends words; `strip`: it is deleted; `gold`: deleted, then the gold."""
     sentence_ends: bool = True

@@ -76,34 +76,41 @@ def concatenate(chunks: list[Chunk]) -> Chunk:
     )
     joined = [int(c.continues and i > 0) for i, c in enumerate(chunks)]
     starts = [c.starts[j:-1] + o for c, o, j in zip(chunks, offsets, joined, strict=False)]
-    gold = [c.gold for c in chunks if c.gold is not None]
-    numbers = [c.numbers for c in chunks if c.numbers is not None]
-    uncut = [c.uncut for c in chunks if c.uncut is not None]
     return Chunk(
         np.concatenate([c.code_points for c in chunks]),
         np.concatenate([*starts, offsets[-1:]]),
         np.concatenate([c.free[j:] for c, j in zip(chunks, joined, strict=True)]),
         np.concatenate([c.line_ends + o for c, o in zip(chunks, offsets, strict=False)]),
-        np.concatenate(gold) if gold else None,
-        np.concatenate(numbers) if numbers else None,
-        np.concatenate(uncut) if uncut else None,
+        _joined([c.gold for c in chunks]),
+        _joined([c.numbers for c in chunks]),
+        _joined([c.uncut for c in chunks]),
     )
+
+
+def _joined(parts: list[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    """One array of those that there are."""
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if given else None
+
+
+def _part(values: NDArray[np.bool_] | None, part: slice) -> NDArray[np.bool_] | None:
+    return None if values is None else values[part]
 
 
 def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
     """Two chunks, the second beginning at character `border` > 0 (perhaps inside a piece)."""
     piece = int(np.searchsorted(chunk.starts, border, side="right")) - 1
     inside = border > chunk.starts[piece]
-    gold, numbers, uncut = chunk.gold, chunk.numbers, chunk.uncut
+    before, after = slice(border), slice(border, None)
     first = replace(
         chunk,
         code_points=chunk.code_points[:border],
         starts=np.append(chunk.starts[: piece + inside], border),
         free=chunk.free[: piece + inside],
         line_ends=chunk.line_ends[chunk.line_ends <= border],
-        gold=None if gold is None else gold[:border],
-        numbers=None if numbers is None else numbers[:border],
-        uncut=None if uncut is None else uncut[:border],
+        gold=_part(chunk.gold, before),
+        numbers=_part(chunk.numbers, before),
+        uncut=_part(chunk.uncut, before),
     )
     rest = replace(
         chunk,
@@ -111,9 +118,9 @@ def split_at(chunk: Chunk, border: int) -> tuple[Chunk, Chunk]:
         starts=np.append(border, chunk.starts[piece + 1 :]) - border,
         free=chunk.free[piece:],
         line_ends=chunk.line_ends[chunk.line_ends > border] - border,
-        gold=None if gold is None else gold[border:],
-        numbers=None if numbers is None else numbers[border:],
-        uncut=None if uncut is None else uncut[border:],
+        gold=_part(chunk.gold, after),
+        numbers=_part(chunk.numbers, after),
+        uncut=_part(chunk.uncut, after),
         continues=False,
     )
     return first, rest
@@ -177,9 +184,8 @@ class Splitting:
         if self.numbers != "digits":
             numbers = alphabet.in_numbers(characters, classes, apart)
             groups[numbers] = FREE if self.numbers == "join" else WHOLE
-            han = alphabet.in_han_numbers(characters, apart)
-            groups[han] = FREE
-            uncut = han & np.append(han[1:] & ~apart, [False][: len(han)])
+            uncut = alphabet.han_number_goes_on(characters, apart)
+            groups[uncut | np.append([False], uncut)[:-1]] = FREE
         new_piece = apart | (groups[1:] != groups[:-1]) | (groups[1:] == ALONE)
         begins = np.concatenate(([True][: len(characters)], new_piece))
         starts = np.append(np.flatnonzero(begins), len(characters)).astype(np.int64)
@@ -228,16 +234,20 @@ def chunks_of(
 def _all_but_last_piece(
     raw: NDArray[np.uint32], splitting: Splitting, continues: bool
 ) -> tuple[Chunk, NDArray[np.uint32], bool]:
-    """The finished part of `raw`, the rest, and whether the rest goes on inside a piece."""
-    whole = splitting.split(raw, continues)
+    """The finished part of `raw`, the rest, and whether the rest goes on inside a piece.
+
+    A point at the very end waits, too: with a digit behind it, it belongs to the number before it.
+    """
+    visible = np.flatnonzero(splitting.classes(raw) != alphabet.SPACE)
+    open_point = len(visible) and raw[visible[-1]] in alphabet.POINTS
+    whole = splitting.split(raw[: visible[-1]] if open_point else raw, continues)
     size = len(whole.code_points)
     if size < 2:
         return splitting.split(raw[:0], continues), raw, continues
     last_start = int(whole.starts[-2])
     inside = last_start == 0 or size - last_start > size // 2
     border = _outside_numbers(whole, size - 1) if inside else last_start
-    place = np.flatnonzero(splitting.classes(raw) != alphabet.SPACE)[border]
-    return split_at(whole, border)[0], raw[place:], inside
+    return split_at(whole, border)[0], raw[visible[border] :], inside
 
 
 def _outside_numbers(chunk: Chunk, border: int) -> int:

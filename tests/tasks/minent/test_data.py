@@ -88,6 +88,25 @@ def test_a_number_of_digits_or_of_han_numerals_stays_whole():
     )
 
 
+@pytest.mark.parametrize("numbers", ["whole", "join"])
+@pytest.mark.parametrize("spaces", ["cut", "gold"])
+def test_no_chunk_border_cuts_a_number(numbers, spaces):
+    text = "他占12.5的人，和 3 . 7 个三十四万, 10：30 二○\n" * 9
+    whole = split(text, "han", spaces, numbers=numbers)
+    for size in range(24, 60):
+        parts = split(text, "han", spaces, size, numbers=numbers)
+        assert pieces(parts) == pieces(whole)
+        np.testing.assert_array_equal(parts.uncut, whole.uncut)
+
+
+@pytest.mark.parametrize("numbers", ["digits", "whole", "join"])
+def test_a_blank_text_is_said_to_be_one(tmp_path, numbers):
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    data = TextData(path=str(tmp_path / "blank.txt"), alphabet="han", numbers=numbers)
+    with pytest.raises(UserError, match="found no visible character"):
+        open_corpus(data).read()
+
+
 def test_numbers_of_han_text_stay_whole_where_nothing_else_is_said(tmp_path):
     (tmp_path / "zh").write_text("从一九九八年到二十一世纪\n" * 3)
     (tmp_path / "en").write_text("of 1998 and 21\n" * 3)
