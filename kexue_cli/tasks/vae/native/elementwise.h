@@ -32,11 +32,6 @@ inline __m512 power_of_two(__m512 t) {
   return _mm512_scalef_ps(p, t);
 }
 
-template <Digits kDigits>
-inline __m512 inverse(__m512 value) {
-  return kDigits == kFine ? reciprocal(value) : _mm512_rcp14_ps(value);
-}
-
 // fine: 1 - 2 / (1 + exp(2 value)), which from 9 on is 1 in float32; coarse, relative error 1e-4: a rational function of
 // [-5, 5]
 template <Digits kDigits = kFine>
@@ -51,7 +46,7 @@ inline __m512 tanh_of(__m512 value) {
   const __m512 square = _mm512_mul_ps(x, x);
   const __m512 above = polynomial(square, {6.705681748e-4f, 1.024177833e-1f, 9.999480514e-1f});
   const __m512 below = polynomial(square, {1.281991526e-2f, 4.354325888e-1f, 1.f});
-  return _mm512_mul_ps(_mm512_mul_ps(x, above), _mm512_rcp14_ps(below));
+  return _mm512_mul_ps(_mm512_mul_ps(x, above), reciprocal(below));
 }
 
 template <Digits kDigits = kFine>

@@ -74,7 +74,7 @@ struct BernoulliSums {
         product = _mm512_fmadd_ps(product, decay, product);
         if (!kKeep) continue;
         const __mmask16 negative = _mm512_cmp_ps_mask(logit, zero, _CMP_LT_OQ);
-        const __m512 below = inverse<kDigitsOf<T>>(_mm512_add_ps(one, decay));
+        const __m512 below = reciprocal(_mm512_add_ps(one, decay));
         const __m512 sigmoid = _mm512_mul_ps(_mm512_mask_mov_ps(one, negative, decay), below);
         T::store(residual + size_t(row) * width + tile.column + v * kLanes, _mm512_sub_ps(pixel, sigmoid));
       }
