@@ -20,6 +20,7 @@ from kexue_cli.tasks.dgcnn.encoded_set import EncodedSet
 from kexue_cli.tasks.dgcnn.examples import Example, Ints, Level, Tokens, example, join
 
 POOL = 16  # batches
+LENGTH_STEP = 16  # tokens; a batch's length is a multiple of it
 
 
 @dataclass
@@ -50,13 +51,12 @@ class Batch:
 def collate(
     examples: Sequence[Example], device: torch.device, group: Sequence[int] | None = None
 ) -> Batch:
-    """A batch of at least one example; empty texts become one position of padding.
+    """A batch of at least one example; empty texts become positions of padding.
 
     `group` numbers the question of each example; None: all are of different ones.
     """
     questions, passages = [e.question for e in examples], [e.passage for e in examples]
-    n = max(1, *(len(p) for p in passages))
-    features = np.zeros((len(passages), n, 8), np.float32)
+    features = np.zeros((len(passages), padded_length(passages), 8), np.float32)
     for row, passage in zip(features, passages, strict=True):
         row[: len(passage)] = passage.features
     spans = [np.insert(e.spans, 0, i, axis=1) for i, e in enumerate(examples)]
@@ -70,9 +70,17 @@ def collate(
     return Batch(*(column.to(device) for column in columns))
 
 
+def padded_length(texts: Sequence[Tokens]) -> int:
+    """That of the longest text, rounded up so that batches have few different shapes.
+
+    For each new shape of a matrix oneDNN compiles a kernel, and it keeps only so many.
+    """
+    return -(-max(1, *(len(text) for text in texts)) // LENGTH_STEP) * LENGTH_STEP
+
+
 def padded(texts: Sequence[Tokens]) -> tuple[Tensor, ...]:
-    """Ids, words and tags of texts, each (batch, longest)."""
-    found = np.zeros((3, len(texts), max(1, *(len(text) for text in texts))), np.int64)
+    """Ids, words and tags of texts, each (batch, length)."""
+    found = np.zeros((3, len(texts), padded_length(texts)), np.int64)
     for i, text in enumerate(texts):
         found[:, i, : len(text)] = text.ids, text.words, text.tags
     return torch.from_numpy(found).unbind(0)
