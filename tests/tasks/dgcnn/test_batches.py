@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from kexue_cli.run.console import Console
 from kexue_cli.run.ranks import Ranks
-from kexue_cli.tasks.dgcnn.batches import Batch, Batches
+from kexue_cli.tasks.dgcnn.batches import LENGTH_STEP, Batch, Batches
 from kexue_cli.tasks.dgcnn.config_data import QuestionData
 from kexue_cli.tasks.dgcnn.crops import Crop
 from kexue_cli.tasks.dgcnn.examples import Level
@@ -70,3 +70,14 @@ def test_a_passage_with_the_answer_is_among_them_as_often_as_asked_for(sets: Que
         batch = first_batch(sets, together, positive=1.0)
         answered = {int(batch.group[int(row)]) for row in batch.spans[:, 0]}
         assert answered == set(range(6))
+
+
+def test_batches_have_few_different_lengths(sets: QuestionSets) -> None:
+    """The questions have 1 to 30 characters, those of a batch any six of these lengths."""
+    for together in (1, 3):
+        batch = first_batch(sets, together)
+        for text in (batch.question, batch.passage):
+            spare = text.shape[1] - max(lengths(text))
+            assert text.shape[1] % LENGTH_STEP == 0
+            assert 0 <= spare < LENGTH_STEP
+        assert batch.features.shape[:2] == batch.passage.shape
