@@ -141,9 +141,12 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def linear_beside(layer: nn.Linear, x: Tensor, vector: Tensor) -> Tensor:
-    """layer(append_vector(x, vector)), the vector's part computed once for all positions."""
-    n = x.shape[2]
-    part = F.linear(vector, layer.weight[:, n:], layer.bias)
+    """layer(append_vector(x, vector)), the vector's part computed once for all positions.
+
+    What else the layer takes, behind them, counts as zero.
+    """
+    n, m = x.shape[2], vector.shape[1]
+    part = F.linear(vector, layer.weight[:, n : n + m], layer.bias)
     return F.linear(x, layer.weight[:, :n]) + part[:, None]
 
 

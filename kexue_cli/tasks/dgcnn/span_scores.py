@@ -6,8 +6,11 @@ apart: so the end depends on the start. Spans are stored by their first token an
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LOWEST = -1e9
@@ -26,11 +29,36 @@ def span_logits(start: Tensor, end: Tensor, pair: Tensor, mask: Tensor, longest:
         (batch, n, longest): of the span from i to i + k.
     """
     inside = ends_by_length(mask.float(), longest) > 0
-    last = torch.arange(start.shape[1], device=start.device)[:, None]
-    last = last + torch.arange(longest, device=start.device)
-    last = last.clamp(max=start.shape[1] - 1).expand(len(start), -1, -1)
-    logits = start[:, :, None] + ends_by_length(end, longest) + pair.gather(2, last)
+    band: Tensor = _Band.apply(pair, longest)
+    logits = start[:, :, None] + ends_by_length(end, longest) + band
     return logits.masked_fill(~inside, LOWEST)
+
+
+class _Band(torch.autograd.Function):
+    """(batch, n, n) -> (batch, n, longest): `pair` of i with i + k, 0 beyond the end.
+
+    A view of memory whose rows are `longest` wider; its gradient written through the same view is
+    several times as fast as that of a gather.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pair: Tensor, longest: int) -> Tensor:
+        ctx.longest = longest
+        return _diagonals(F.pad(pair, (0, longest)), longest)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        batch, n, longest = gradient.shape
+        to_padded = gradient.new_zeros(batch, n, n + longest)
+        _diagonals(to_padded, longest).copy_(gradient)
+        return to_padded[:, :, :n], None
+
+
+def _diagonals(padded: Tensor, longest: int) -> Tensor:
+    """The view of contiguous (batch, n, n + longest) that has i + k where `padded` has column k."""
+    batch, n, width = padded.shape
+    return padded.as_strided((batch, n, longest), (n * width, width + 1, 1))
 
 
 def ends_by_length(values: Tensor, longest: int) -> Tensor:

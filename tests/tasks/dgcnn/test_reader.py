@@ -11,7 +11,7 @@ from kexue_cli.tasks.dgcnn.batches import Batch
 from kexue_cli.tasks.dgcnn.dgcnn_2018 import Dgcnn2018
 from kexue_cli.tasks.dgcnn.layers import GatedBlock, sinusoidal_positions
 from kexue_cli.tasks.dgcnn.network import Network, rarity_of
-from kexue_cli.tasks.dgcnn.reader import Reader, SpanLogits
+from kexue_cli.tasks.dgcnn.reader import Reader, SpanLogits, attend_by_head, attend_fused
 from kexue_cli.tasks.dgcnn.span_scores import (
     LOWEST,
     span_logits,
@@ -81,6 +81,38 @@ def test_every_span_has_the_sum_of_its_parts(batch: Batch) -> None:
                 if i + k < n:
                     wanted = (start[b, i] + end[b, i + k] + pair[b, i, i + k]).item()
                 assert logits[b, i, k].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_gradient_of_spans_is_that_of_numerical_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((2, 7), (2, 7), (2, 7, 7))
+    parts = [torch.rand(*size, generator=generator, dtype=torch.float64) for size in sizes]
+    mask = torch.arange(7) < torch.tensor([[7], [4]])
+    inputs = tuple(part.requires_grad_() for part in parts)
+    assert torch.autograd.gradcheck(lambda s, e, pair: span_logits(s, e, pair, mask, 3), inputs)
+
+
+def test_attention_is_the_same_head_by_head_and_fused() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(2, 9, 12, generator=generator).requires_grad_() for _ in range(3)]
+    upstream = torch.randn(2, 9, 12, generator=generator)
+    mask = torch.arange(9) < torch.tensor([[9], [5]])
+    found = []
+    for attend in (attend_by_head, attend_fused):
+        seen = attend(parts[0], parts[1], parts[2], mask, 3)
+        found.append((seen, *torch.autograd.grad(seen, parts, upstream)))
+    for by_head, fused in zip(*found, strict=True):
+        torch.testing.assert_close(by_head, fused)
+
+
+def test_parts_merged_one_by_one_are_merged_as_if_side_by_side() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reader = Reader(9, 6, rarity_of(9), 16, generator=generator)
+    features = torch.rand(2, 5, match_features.N_PASSAGE_FEATURES, generator=generator)
+    mixed, asked = torch.rand(2, 5, 64, generator=generator), torch.rand(2, 16, generator=generator)
+    side_by_side = torch.cat([mixed, asked[:, None].expand(-1, 5, -1), features], dim=2)
+    found = reader._merge(mixed, asked, features)
+    torch.testing.assert_close(found, reader.merge(side_by_side))
 
 
 def test_loss_is_minus_log_of_the_right_spans_probability(batch: Batch) -> None:
