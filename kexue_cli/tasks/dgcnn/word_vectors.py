@@ -196,10 +196,10 @@ def read_npz(path: Path) -> WordVectors:
 
 
 class Sentences:
-    """Words of every distinct text of stores, again and again."""
+    """Words of every distinct text of stores, again and again; `meter` counts the questions."""
 
-    def __init__(self, stores: Sequence[Store]) -> None:
-        self.stores = stores
+    def __init__(self, stores: Sequence[Store], meter: Any) -> None:
+        self.stores, self.meter = stores, meter
 
     def __iter__(self) -> Iterator[list[str]]:
         seen: set[int] = set()  # hashes: retrieved passages come with many questions
@@ -213,6 +213,7 @@ class Sentences:
                     if (key := hash(numbers.tobytes())) not in seen:
                         seen.add(key)
                         yield [store.words[number] for number in numbers]
+                self.meter.advance()
 
 
 def train(wanted: Wanted, stores: Sequence[Store], cache_dir: Path, console: Any) -> WordVectors:
@@ -226,8 +227,10 @@ def train(wanted: Wanted, stores: Sequence[Store], cache_dir: Path, console: Any
     path.parent.mkdir(parents=True, exist_ok=True)
     with only_one(path.with_suffix(".lock")):
         if not path.is_file():
-            console.say(f"training word vectors on {sum(map(len, stores))} questions")
-            save(path, skip_gram(wanted, Sentences(stores)))
+            passes = wanted.epochs + 1  # the first counts the words
+            total = passes * sum(map(len, stores))
+            with console.progress(total, "word vectors", "questions") as meter:
+                save(path, skip_gram(wanted, Sentences(stores, meter)))
     found = read_npz(path)
     console.say(f"{len(found.words)} word vectors of {found.vectors.shape[1]} numbers ({path})")
     return found
