@@ -11,7 +11,7 @@ from kexue_cli.tasks.dgcnn.batches import Batch
 from kexue_cli.tasks.dgcnn.dgcnn_2018 import Dgcnn2018
 from kexue_cli.tasks.dgcnn.layers import GatedBlock, sinusoidal_positions
 from kexue_cli.tasks.dgcnn.network import Network, rarity_of
-from kexue_cli.tasks.dgcnn.reader import Reader, SpanLogits, attend_by_head, attend_fused
+from kexue_cli.tasks.dgcnn.reader import Reader, SpanLogits
 from kexue_cli.tasks.dgcnn.span_scores import (
     LOWEST,
     span_logits,
@@ -90,19 +90,6 @@ def test_the_gradient_of_spans_is_that_of_numerical_differences() -> None:
     mask = torch.arange(7) < torch.tensor([[7], [4]])
     inputs = tuple(part.requires_grad_() for part in parts)
     assert torch.autograd.gradcheck(lambda s, e, pair: span_logits(s, e, pair, mask, 3), inputs)
-
-
-def test_attention_is_the_same_head_by_head_and_fused() -> None:
-    generator = torch.Generator().manual_seed(0)
-    parts = [torch.randn(2, 9, 12, generator=generator).requires_grad_() for _ in range(3)]
-    upstream = torch.randn(2, 9, 12, generator=generator)
-    mask = torch.arange(9) < torch.tensor([[9], [5]])
-    found = []
-    for attend in (attend_by_head, attend_fused):
-        seen = attend(parts[0], parts[1], parts[2], mask, 3)
-        found.append((seen, *torch.autograd.grad(seen, parts, upstream)))
-    for by_head, fused in zip(*found, strict=True):
-        torch.testing.assert_close(by_head, fused)
 
 
 def test_parts_merged_one_by_one_are_merged_as_if_side_by_side() -> None:
