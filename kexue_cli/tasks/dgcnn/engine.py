@@ -1,4 +1,4 @@
-"""Who computes the gated blocks: own kernels where they can be had, or torch."""
+"""Who computes embeddings, gated blocks and self-attention: own kernels or torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kexue_cli.run.device import Device
 from kexue_cli.tasks.dgcnn.config import Engine
 from kexue_cli.tasks.dgcnn.layers import GatedBlock, MixedEmbedding
 from kexue_cli.tasks.dgcnn.native_block import obstacle
+from kexue_cli.tasks.dgcnn.reader import SelfAttention
 
 
 def choose_engine(network: nn.Module, cfg: DictConfig, device: Device) -> str:
@@ -34,7 +35,7 @@ def use_native(network: nn.Module) -> None:
     """Let the kernels compute what they can of the network."""
     keep_freed_memory()
     for part in network.modules():
-        if isinstance(part, GatedBlock | MixedEmbedding):
+        if isinstance(part, GatedBlock | MixedEmbedding | SelfAttention):
             part.native = True
 
 

@@ -17,6 +17,8 @@ SIGNATURES: build.Signatures = {
     "has_bfloat16": ((), INT),
     "gated_forward": ((INT, *[POINTER] * 7), None),
     "gated_backward": ((INT, *[POINTER] * 9), None),
+    "attention_forward": ((INT, *[POINTER] * 5), None),
+    "attention_backward": ((INT, *[POINTER] * 6), None),
     "embedding_forward": ((INT, *[POINTER] * 5), None),
     "embedding_backward": ((INT, *[POINTER] * 5), None),
 }

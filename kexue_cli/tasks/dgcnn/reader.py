@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kexue_cli.tasks.dgcnn import native_attention
 from kexue_cli.tasks.dgcnn.batches import Batch
 from kexue_cli.tasks.dgcnn.layers import (
     MASKED,
@@ -73,7 +74,13 @@ class BiAttention(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Each character beside those of the same passage that it attends to, through a gate."""
+    """Each character beside those of the same passage that it attends to, through a gate.
+
+    Attributes:
+        native: whether `native_attention` computes it where it can.
+    """
+
+    native = False
 
     def __init__(self, n_channels: int, n_heads: int) -> None:
         super().__init__()
@@ -83,14 +90,21 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(batch, n, c) -> (batch, n, c)."""
-        query, key, value = (
-            part.unflatten(2, (self.n_heads, -1)).transpose(1, 2)  # (batch, heads, n, d)
-            for part in self.project(x).chunk(3, dim=2)
-        )
-        seen = F.scaled_dot_product_attention(query, key, value, mask[:, None, None, :])
-        both = torch.cat([x, seen.transpose(1, 2).flatten(2)], dim=2)
+        seen = self._attend(self.project(x), mask)
+        both = torch.cat([x, seen], dim=2)
         value, gate = self.merge(both).chunk(2, dim=2)
         return torch.lerp(x.to(value.dtype), value, gate.sigmoid())
+
+    def _attend(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """What each head sees, side by side, of queries, keys and values side by side."""
+        if self.native and native_attention.takes(rows, self.n_heads):
+            return native_attention.self_attention(rows, mask, self.n_heads)
+        query, key, value = (
+            part.unflatten(2, (self.n_heads, -1)).transpose(1, 2)  # (batch, heads, n, d)
+            for part in rows.chunk(3, dim=2)
+        )
+        seen = F.scaled_dot_product_attention(query, key, value, mask[:, None, None, :])
+        return seen.transpose(1, 2).flatten(2)
 
 
 class Reader(nn.Module):

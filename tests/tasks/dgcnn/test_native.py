@@ -12,12 +12,13 @@ from torch import Tensor
 from kexue_cli.config import Precision
 from kexue_cli.errors import ConfigError
 from kexue_cli.native.build import NotAvailable
-from kexue_cli.tasks.dgcnn import native_block
+from kexue_cli.tasks.dgcnn import native_attention, native_block
 from kexue_cli.tasks.dgcnn.config import Engine
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Dgcnn2019
 from kexue_cli.tasks.dgcnn.engine import choose_engine, use_native
 from kexue_cli.tasks.dgcnn.layers import GatedBlock, MixedEmbedding
 from kexue_cli.tasks.dgcnn.native_block import gated_block, obstacle
+from kexue_cli.tasks.dgcnn.reader import SelfAttention
 
 missing = obstacle(n_channels=32, kernel_size=3)
 needs_native = pytest.mark.skipif(missing is not None, reason=f"no native kernels: {missing}")
@@ -146,6 +147,60 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def attended(part: SelfAttention, x: Tensor, mask: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """What the shown positions see, and the gradients of a random projection of it."""
+    generator = torch.Generator().manual_seed(1)
+    direction = torch.randn(x.shape, generator=generator) * mask[..., None]
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        y = part(x, mask)
+    inputs = [x, *part.parameters()]
+    return [y * mask[..., None], *torch.autograd.grad(y, inputs, direction.to(y.dtype))]
+
+
+@needs_native
+@pytest.mark.parametrize(("dtype", "tolerance"), FORMATS)
+@pytest.mark.parametrize(
+    ("lengths", "n_channels", "n_heads"),
+    [([5, 40, 1], 64, 2), ([224, 97, 96], 128, 2), ([33], 32, 1)],
+)
+def test_self_attention_computes_what_torch_does(
+    lengths: list[int], n_channels: int, n_heads: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    part = SelfAttention(n_channels, n_heads)
+    x, mask = texts(lengths, n_channels)
+    mask[0, 2] = False  # a hole
+    wanted = attended(part, x, mask, torch.float32)
+    part.native = True
+    assert_close(attended(part, x, mask, dtype), wanted, 2 * tolerance)
+    with torch.no_grad():
+        assert_close([part(x, mask) * mask[..., None]], wanted[:1], FORMATS[0][1])
+
+
+@needs_native
+def test_self_attention_does_not_depend_on_the_number_of_threads() -> None:
+    part, threads = SelfAttention(64, 2), torch.get_num_threads()
+    part.native = True
+    x, mask = texts([30, 141, 12, 64, 3], 64)
+    rows = part.project(x)
+    found = []
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            seen = native_attention.self_attention(rows, mask, 2)
+            found.append((seen, *torch.autograd.grad(seen.square().sum(), rows, retain_graph=True)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@needs_native
+def test_narrow_heads_and_other_precisions_are_left_to_torch() -> None:
+    assert native_attention.takes(torch.zeros(1, 4, 96), 1)
+    assert not native_attention.takes(torch.zeros(1, 4, 96), 2)
+    assert not native_attention.takes(torch.zeros(1, 4, 96, dtype=torch.float64), 1)
 
 
 @needs_native

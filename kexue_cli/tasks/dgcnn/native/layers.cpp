@@ -1,5 +1,6 @@
-// The kernels of the gated blocks and of the embedding by name, in both number formats.
+// The kernels of the gated blocks, of self-attention and of the embedding by name, in both number formats.
 
+#include "attention.h"
 #include "embedding.h"
 #include "gated_block.h"
 
@@ -29,6 +30,16 @@ void gated_forward(int bfloat16, const BlockShape* shape, const void* x, const u
 void gated_backward(int bfloat16, const BlockShape* shape, const void* x, const uint8_t* mask, const int32_t* weights,
                     const void* slopes, const void* to_y, void* to_x, float* to_weights, float* to_bias) {
   IN_FORMAT(bfloat16, backward_batch, *shape, x, mask, weights, slopes, to_y, to_x, to_weights, to_bias);
+}
+
+void attention_forward(int bfloat16, const AttentionShape* shape, const void* rows, const uint8_t* mask, void* seen,
+                       float* totals) {
+  IN_FORMAT(bfloat16, attend_batch, *shape, rows, mask, seen, totals);
+}
+
+void attention_backward(int bfloat16, const AttentionShape* shape, const void* rows, const uint8_t* mask,
+                        const void* to_seen, const float* totals, void* to_rows) {
+  IN_FORMAT(bfloat16, attend_back_batch, *shape, rows, mask, to_seen, totals, to_rows);
 }
 
 void embedding_forward(int bfloat16, const EmbeddingShape* shape, const int64_t* ids, const float* characters,
