@@ -170,5 +170,18 @@ def check(cfg: Any) -> None:
             raise ConfigError(f"model.{key}", f"from 0 to below 1, found {model[key]}")
     if model.name == "dgcnn_2018" and model.word_width < 1:
         raise ConfigError("model.word_width", "1 or more: dgcnn_2018 reads nothing but words")
+    check_question(cfg)
+
+
+def check_question(cfg: Any) -> None:
+    """`question=` and what goes with it.
+
+    Raises:
+        ConfigError: see `check`.
+    """
     if bool(cfg.question) != bool(cfg.passages):
         raise ConfigError("question", "question= and passages= go together")
+    if cfg.question is not None and not cfg.question.strip():
+        raise ConfigError("question", "expected a question, found nothing but blanks")
+    if cfg.question and cfg.mode.name != "predict":
+        raise ConfigError("question", f"is answered with mode=predict, found {cfg.mode.name}")

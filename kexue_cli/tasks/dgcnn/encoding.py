@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,17 @@ class TextSettings:
     normalise: Normaliser
     cutter: WordCutter
     tagger: Tagger
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options of `cfg.data` that it was made by."""
+        levelled, cutter = self.normalise, self.cutter
+        return {
+            "unicode": levelled.unicode,
+            "lower": levelled.lower,
+            "simplified": levelled.simplified,
+            "segmenter": cutter.engine,
+            "split_latin": cutter.split_latin,
+        }
 
 
 class WordIndex(dict[str, int]):

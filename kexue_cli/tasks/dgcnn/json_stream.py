@@ -37,10 +37,12 @@ def items(path: Path) -> Iterator[Item]:
         first = stream.peek()
         if first == "[":
             yield from stream.array()
+            stream.end()
         elif first == "{" and stream.first_line_is_whole():
             yield from stream.values()
         elif first == "{":
             yield from stream.object()
+            stream.end()
         else:
             stream.fail(f"expected [ or {{ at the beginning of JSON, found {first!r}")
 
@@ -120,6 +122,11 @@ class Stream:
         self.at += 1
         return found
 
+    def end(self) -> None:
+        """Refuse what follows."""
+        if found := self.peek():
+            self.fail(f"expected the end of the file, found {found!r}")
+
     def value(self) -> Any:
         """The next value, whole."""
         self.peek()
@@ -131,6 +138,8 @@ class Stream:
                 cut_off = error.pos >= len(self.text) - 16 or error.msg.startswith(MAY_GO_ON)
                 if not (cut_off and self.more()):
                     self.fail(error.msg, self.at + ahead)
+            except (RecursionError, ValueError) as error:  # too deep, or a number too long
+                self.fail(str(error))
             else:
                 # A number at the very end of the window may have further digits.
                 if end < len(self.text) or not self.more():
@@ -181,7 +190,7 @@ class Stream:
             return False
         try:
             value = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return False
         is_table = isinstance(value.get("data"), list) or all(
             isinstance(part, dict) for part in value.values()

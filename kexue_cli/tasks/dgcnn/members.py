@@ -17,6 +17,7 @@ from kexue_cli.run import checkpoint
 from kexue_cli.run.device import Device
 from kexue_cli.tasks.dgcnn.encoded_set import EncodedQuestion, encode_one
 from kexue_cli.tasks.dgcnn.encoding import TextSettings
+from kexue_cli.tasks.dgcnn.examples import Level
 from kexue_cli.tasks.dgcnn.keras_weights import load_keras_weights
 from kexue_cli.tasks.dgcnn.network import Network, rarity_of, unit_scale
 from kexue_cli.tasks.dgcnn.questions import text_settings
@@ -43,13 +44,18 @@ class Knowledge:
 
     @classmethod
     def of_state(cls, state: dict[str, Any], data: Any) -> Knowledge:
-        """Of a checkpoint; `data` says how text is prepared."""
-        text = text_settings(data, state["added"])
+        """Of a checkpoint; `data` says how text is prepared where that does not."""
+        text = text_settings(data, state["added"], state.get("text"))
         return cls(state["characters"], state["words"], state["added"], text)
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"characters": self.characters, "words": self.words, "added": self.added}
+        return {
+            "characters": self.characters,
+            "words": self.words,
+            "added": self.added,
+            "text": self.text.as_dict(),
+        }
 
     def encode(self, question: Question) -> EncodedQuestion:
         """A question that is in no store."""
@@ -95,7 +101,7 @@ def make_network(
         generator=generator,
         **extra,
     )
-    if model.get("weights"):
+    if model.get("weights") and saved is None:
         load_keras_weights(reader, Path(model.weights))
     network = Network(reader, 1 + len(knowledge.words), width, generator)
     if vectors is not None:
@@ -119,11 +125,12 @@ def load_weights(network: Network, state: dict[str, Any], name: str) -> None:
         raise UserError(f"the checkpoint's weights do not fit model={name}: {error}") from error
 
 
-def read_member(place: str, device: Device) -> Member:
+def read_member(place: str, device: Device, like: Member) -> Member:
     """The network of an earlier run directory, made as its config.yaml says.
 
     Raises:
-        UserError: no such run, or one without a configuration beside its checkpoint.
+        UserError: no such run, one without a configuration beside its checkpoint, or one whose
+            reader is of another kind than that of `like`.
     """
     path = checkpoint.find(place)
     config = path.parent.parent / "config.yaml"
@@ -133,4 +140,20 @@ def read_member(place: str, device: Device) -> Member:
     state = checkpoint.load(path, "dgcnn", cfg.model.name)["task"]
     knowledge = Knowledge.of_state(state, cfg.data)
     network = make_network(cfg.model, knowledge, None, torch.Generator(), state)
-    return Member(network.eval().to(device.torch_device), knowledge)
+    member = Member(network.eval().to(device.torch_device), knowledge)
+    if difference := unlike(member, like):
+        raise UserError(
+            f"task.ensemble: {place} {difference}, so that their scores are not of the same places"
+        )
+    return member
+
+
+def unlike(member: Member, other: Member) -> str | None:
+    """Why the mean of two networks' scores means nothing, or None."""
+    kinds = [type(m.network.reader).__name__ for m in (member, other)]
+    if kinds[0] != kinds[1]:
+        return f"is a {kinds[0]}, the checkpoint a {kinds[1]}"
+    cutters = [m.knowledge.text.cutter.key for m in (member, other)]
+    if member.network.level is Level.words and cutters[0] != cutters[1]:
+        return "cuts words otherwise than the checkpoint (data.segmenter, model.word_vectors)"
+    return None

@@ -80,6 +80,9 @@ class Normaliser:
         return text.translate(self._table)
 
 
+LEVELLED = Normaliser()  # text with width and case apart
+
+
 def occurrences(text: str, answer: str) -> list[int]:
     """Start offsets of all occurrences of `answer`, also overlapping ones."""
     starts: list[int] = []

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.dgcnn.text_files import as_text
 
 
-def read_passages(path: Path) -> list[str]:
-    """The lines that are not empty.
+def read_passages(path: Path) -> dict[int, str]:
+    """The lines that are not blank, by their numbers.
 
     Raises:
         UserError: no such file, not UTF-8, or nothing in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"passages={path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"passages={path}: not UTF-8 at byte {error.start}") from error
-    passages = [line.strip() for line in lines if line.strip()]
+    lines = as_text(content, f"passages={path}").splitlines()
+    passages = {i: line.strip() for i, line in enumerate(lines, start=1) if line.strip()}
     if not passages:
         raise UserError(f"passages={path}: holds no text; expected one passage to a line")
     return passages

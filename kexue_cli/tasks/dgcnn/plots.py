@@ -21,15 +21,18 @@ def learning_curves(log: Path, folder: Path) -> None:
     if not train or not valid:
         return
     plt = require("matplotlib.pyplot", extra="plots")
+    ticker = require("matplotlib.ticker", extra="plots")
     figure, (left, right) = plt.subplots(ncols=2, figsize=(11, 4))
     for stage in dict.fromkeys(row["stage"] for row in train):
         part = [row for row in train if row["stage"] == stage]
         left.plot([row["step"] for row in part], [row["loss"] for row in part], lw=1, label=stage)
     left.set(xlabel="step", ylabel="training loss", yscale="log")
+    left.yaxis.set_major_formatter(ticker.LogFormatter())
+    left.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
     for name in SCORES:
         if name in valid[0]:
             steps = [row["step"] for row in valid]
-            right.plot(steps, [row[name] for row in valid], label=name)
+            right.plot(steps, [row[name] for row in valid], marker=".", label=name)
     right.set(xlabel="step", ylabel="validation score")
     for axes in (left, right):
         axes.legend(frameon=False)

@@ -14,9 +14,10 @@ from kexue_cli.tasks.dgcnn.records import Passage, Question
 
 MISSING_ANSWER, WRONG_OFFSET = "missing_answer", "wrong_offset"
 EMPTY_PASSAGE, EMPTY_QUESTION, NO_PASSAGE = "empty_passage", "empty_question", "no_passage"
-ASKED_AGAIN = "asked_again"
+ASKED_AGAIN, ANSWER_NOWHERE = "asked_again", "answer_nowhere"
 IN_WORDS = {
     MISSING_ANSWER: "answers do not occur in their passage",
+    ANSWER_NOWHERE: "questions have an answer that none of their passages is known to hold",
     WRONG_OFFSET: "answers were not where the file says and are found again",
     EMPTY_PASSAGE: "passages are empty and left out",
     EMPTY_QUESTION: "questions are empty: not learned from, answered with nothing",
@@ -92,6 +93,8 @@ class Rules:
             passages = []
         elif not passages:
             self._empty(NO_PASSAGE, path, question, "", problems)
+        elif question.answers and not any(passage.answer for passage in question.passages):
+            problems.add(ANSWER_NOWHERE, path, question.id, "", question.answers[0])
         return replace(question, passages=tuple(passages))
 
     def _empty(

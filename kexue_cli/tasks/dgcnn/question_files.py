@@ -18,6 +18,7 @@ from typing import Any
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.dgcnn.json_stream import Item, items
+from kexue_cli.tasks.dgcnn.normalise import LEVELLED
 from kexue_cli.tasks.dgcnn.problems import Problems, Rules
 from kexue_cli.tasks.dgcnn.records import Passage, Question
 
@@ -52,10 +53,23 @@ def read_questions(
                 )
             if limit is not None and len(ids) >= limit:
                 return
+            refuse_repeated_passages(question, path, item.line)
             ids[question.id] = item.line
             yield rules.check(question, path, problems)
     if not ids:
         raise UserError(f"{path}: holds no questions; expected one of {', '.join(FORMS.values())}")
+
+
+def refuse_repeated_passages(question: Question, path: Path, line: int) -> None:
+    """Raise a UserError if two passages of a question have the same id."""
+    seen: set[str] = set()
+    for passage in question.passages:
+        if passage.id in seen:
+            raise UserError(
+                f"{path}, line {line}, question {question.id}: two passages have the id "
+                f"{passage.id!r}; ids must differ within a question, or be left out"
+            )
+        seen.add(passage.id)
 
 
 def questions_of(item: Item, path: Path, number: int) -> list[Question]:
@@ -93,12 +107,12 @@ def of_blog(item: Item, source: str, number: int) -> list[Question]:
     """One question of the blog's form; a passage may be a plain text."""
     value = item.value
     passages = []
-    for i, entry in enumerate(value["passages"]):
+    for i, entry in enumerate(list_in(value, "passages")):
         entry = {"passage": entry} if isinstance(entry, str) else entry
         answer = text_in(entry, "answer", default="")
-        passages.append(Passage(str(entry.get("id", i)), text_in(entry, "passage"), answer))
+        passages.append(Passage(id_in(entry, "id", i), text_in(entry, "passage"), answer))
     answers = value.get("answers", [passage.answer for passage in passages])
-    id = str(value.get("id", item.key if item.key is not None else number))
+    id = id_in(value, "id", item.key if item.key is not None else number)
     return [
         Question(id, text_in(value, "question"), tuple(passages), distinct(answers), source=source)
     ]
@@ -109,11 +123,10 @@ def of_contest(item: Item, source: str, number: int) -> list[Question]:
     value = item.value
     answer = text_in(value, "answer", default="")
     passages = []
-    for i, entry in enumerate(value["passages"]):
+    for i, entry in enumerate(list_in(value, "passages")):
         text = text_in(entry, "passage_text")
-        found = answer if answer and answer in text else ""
-        passages.append(Passage(str(entry.get("passage_id", i)), text, found))
-    id = str(value.get("query_id", number))
+        passages.append(Passage(id_in(entry, "passage_id", i), text, held([answer], text)))
+    id = id_in(value, "query_id", number)
     return [
         Question(id, text_in(value, "query"), tuple(passages), distinct([answer]), source=source)
     ]
@@ -124,13 +137,12 @@ def of_webqa(item: Item, source: str, number: int) -> list[Question]:
     value = item.value
     passages, accepted = [], []
     for key, entry in value["evidences"].items():
-        text, given = text_in(entry, "evidence"), entry.get("answer", [])
-        given = [given] if isinstance(given, str) else given
-        real = [answer for answer in given if answer != NO_ANSWER]
+        text = text_in(entry, "evidence")
+        real = [answer for answer in given_answers(entry) if answer != NO_ANSWER]
         accepted += real
-        answer = next((answer for answer in real if answer in text), (*real, "")[0])
+        answer = held(real, text) or (*real, "")[0]
         passages.append(Passage(str(key), text, answer))
-    id = item.key if item.key is not None else str(value.get("id", number))
+    id = item.key if item.key is not None else id_in(value, "id", number)
     return [
         Question(id, text_in(value, "question"), tuple(passages), distinct(accepted), source=source)
     ]
@@ -140,13 +152,12 @@ def of_tokens(item: Item, source: str, number: int) -> list[Question]:
     """One question of WebQA's own form: tokens are put together without blanks."""
     value = item.value
     passages, accepted = [], []
-    for i, entry in enumerate(value["evidences"]):
+    for i, entry in enumerate(list_in(value, "evidences")):
         text = "".join(entry["evidence_tokens"])
         real = ["".join(tokens) for tokens in entry["golden_answers"]]
         real = [answer for answer in real if answer != NO_ANSWER]
         accepted += real
-        answer = next((answer for answer in real if answer in text), "")
-        passages.append(Passage(str(entry.get("e_key", i)), text, answer))
+        passages.append(Passage(id_in(entry, "e_key", i), text, held(real, text)))
     text = "".join(value["question_tokens"])
     return [Question(str(value["q_key"]), text, tuple(passages), distinct(accepted), source=source)]
 
@@ -156,11 +167,11 @@ def of_squad(item: Item, source: str, number: int) -> list[Question]:
     found = []
     for i, paragraph in enumerate(item.value.get("paragraphs", [item.value])):
         text = text_in(paragraph, "context" if "context" in paragraph else "context_text")
-        passage_id = str(paragraph.get("id", paragraph.get("context_id", i)))
+        passage_id = id_in(paragraph, "id" if "id" in paragraph else "context_id", i)
         for qa in paragraph["qas"]:
             id = str(qa["id"] if "id" in qa else qa["query_id"])
             query = text_in(qa, "question" if "question" in qa else "query_text")
-            given = [a if isinstance(a, dict) else {"text": a} for a in qa.get("answers", [])]
+            given = [a if isinstance(a, dict) else {"text": a} for a in answers_in(qa)]
             texts = [text_in(answer, "text") for answer in given]
             start = given[0].get("answer_start") if given else None
             answer = texts[0] if texts else ""
@@ -176,6 +187,43 @@ READERS: dict[str, Callable[[Item, str, int], list[Question]]] = {
     "tokens": of_tokens,
     "squad": of_squad,
 }
+
+
+def answers_in(qa: dict[str, Any]) -> list[Any]:
+    """The references of SQuAD's form; as columns, {"text": […], "answer_start": […]}, too."""
+    given = qa.get("answers", [])
+    if not isinstance(given, dict):
+        return list_in({"answers": given}, "answers")
+    columns = [list_in(given, key) for key in ("text", "answer_start")]
+    return [{"text": text, "answer_start": start} for text, start in zip(*columns, strict=True)]
+
+
+def given_answers(entry: dict[str, Any]) -> list[str]:
+    """What WebQA's form has under "answer", one text or a list of them."""
+    given = entry.get("answer", [])
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or not all(isinstance(answer, str) for answer in given):
+        raise ValueError(f'"answer" must be a list of texts, found {shown(given)}')
+    return given
+
+
+def held(answers: list[str], text: str) -> str:
+    """The first of the answers that occurs in the text, width and case apart; "" if none does."""
+    levelled = LEVELLED(text)
+    return next((a for a in answers if a.strip() and LEVELLED(a.strip()) in levelled), "")
+
+
+def id_in(entry: dict[str, Any], key: str, otherwise: Any) -> str:
+    """The id under a key, else another; a null counts as none."""
+    found = entry.get(key)
+    return str(otherwise if found is None else found)
+
+
+def list_in(entry: dict[str, Any], key: str) -> list[Any]:
+    """The list under a key."""
+    if not isinstance(entry[key], list):
+        raise ValueError(f'"{key}" must be a list, found {shown(entry[key])}')
+    return list(entry[key])
 
 
 def text_in(entry: dict[str, Any], key: str, default: str | None = None) -> str:

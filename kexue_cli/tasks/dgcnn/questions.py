@@ -29,6 +29,7 @@ from kexue_cli.tasks.dgcnn.words import WordCutter
 if TYPE_CHECKING:
     from kexue_cli.run.console import Console
 
+TEXT_OPTIONS = ("unicode", "lower", "simplified", "segmenter", "split_latin")
 Rows = NDArray[np.int64]
 Part = tuple[Store, Rows, float]  # rows of a store, and the weight of its questions
 
@@ -58,8 +59,12 @@ class QuestionSets:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it, for `saved` of `load`: texts and lists of texts."""
-        added = self.text.cutter.added
-        return {"characters": self.vocabulary.characters, "words": self.words, "added": added}
+        return {
+            "characters": self.vocabulary.characters,
+            "words": self.words,
+            "added": self.text.cutter.added,
+            "text": self.text.as_dict(),
+        }
 
 
 def load(
@@ -91,7 +96,10 @@ def load(
     """
     given = word_vectors.load(vectors, console) if vectors and not saved else None
     added = saved["added"] if saved else (given.words if given else [])
-    text = text_settings(cfg, added)
+    used = saved.get("text") if saved else None
+    text = text_settings(cfg, added, used)
+    if others := other_text_options(cfg, used or {}):
+        console.say(f"text is prepared as for the checkpoint: {'; '.join(others)}")
     opener = make_opener(cfg, text, cache_dir, console)
     limit = None if limit_rows is None else 4 * limit_rows
     parts = Splits(cfg, opener, limit, learns).parts(predict_only)
@@ -121,11 +129,24 @@ def load(
     )
 
 
-def text_settings(cfg: Any, added: Sequence[str]) -> TextSettings:
-    """Normalisation, word cutter and tagger of `cfg.data`."""
-    engine = getattr(cfg.segmenter, "name", cfg.segmenter)
-    normalise = Normaliser(cfg.unicode, cfg.lower, cfg.simplified)
-    return TextSettings(normalise, WordCutter(engine, added, cfg.split_latin), Tagger(engine))
+def text_settings(
+    cfg: Any, added: Sequence[str], saved: dict[str, Any] | None = None
+) -> TextSettings:
+    """Normalisation, word cutter and tagger, as a checkpoint has them, else of `cfg.data`."""
+    use = {key: getattr(cfg[key], "name", cfg[key]) for key in TEXT_OPTIONS} | (saved or {})
+    normalise = Normaliser(use["unicode"], use["lower"], use["simplified"])
+    cutter = WordCutter(use["segmenter"], added, use["split_latin"])
+    return TextSettings(normalise, cutter, Tagger(use["segmenter"]))
+
+
+def other_text_options(cfg: Any, saved: dict[str, Any]) -> list[str]:
+    """Those of `cfg.data` that a checkpoint has otherwise, in words."""
+    asked = {key: getattr(cfg[key], "name", cfg[key]) for key in TEXT_OPTIONS}
+    return [
+        f"data.{key}={value}, not {asked[key]}"
+        for key, value in saved.items()
+        if asked[key] not in (value, "auto")
+    ]
 
 
 def make_opener(cfg: Any, text: TextSettings, cache_dir: Path, console: Any) -> SourceOpener:

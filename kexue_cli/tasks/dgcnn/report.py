@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.report import html
+from kexue_cli.tasks.dgcnn.normalise import LEVELLED, occurrences
 from kexue_cli.tasks.dgcnn.question_types import question_type
 from kexue_cli.tasks.dgcnn.records import Question
 
@@ -191,12 +192,10 @@ def levels(scores: Floats) -> NDArray[np.int64]:
 
 
 def marks(text: str, answer: str) -> NDArray[np.bool_]:
-    """Characters that belong to an occurrence of the answer."""
+    """Characters that belong to an occurrence of the answer, width and case apart."""
     marked = np.zeros(len(text), bool)
-    at = text.find(answer) if answer else -1
-    while at >= 0:
+    for at in occurrences(LEVELLED(text), LEVELLED(answer)):
         marked[at : at + len(answer)] = True
-        at = text.find(answer, at + 1)
     return marked
 
 

@@ -17,7 +17,15 @@ from typing import Any
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.dgcnn.json_stream import Item, items
-from kexue_cli.tasks.dgcnn.question_files import NO_ANSWER, questions_of
+from kexue_cli.tasks.dgcnn.question_files import (
+    NO_ANSWER,
+    form_of,
+    given_answers,
+    id_in,
+    questions_of,
+)
+from kexue_cli.tasks.dgcnn.records import Question
+from kexue_cli.tasks.dgcnn.text_files import as_json, as_text
 from kexue_cli.tasks.dgcnn.webqa_synonyms import Lists, SynonymMatcher, plain
 
 Match = Callable[[str, str], bool]  # reference, answer
@@ -88,6 +96,7 @@ def score(
         UserError: files of another form, unknown ids.
     """
     asked = list(read_asked(answers))
+    refuse_repeated([question.id for question in asked], f"{answers}: the question")
     fuzzy = SynonymMatcher(Lists.of_tool(lists) if lists else Lists()).same
     given = read_given(predictions, asked, schema)
     tallies: dict[str, Tally] = {}
@@ -95,7 +104,13 @@ def score(
         of_question = given.get(question.id, [])
         voted = of_question
         if isinstance(of_question, dict):
-            in_order = [of_question.get(e.key, []) for e in question.evidences]
+            keys = [evidence.key for evidence in question.evidences]
+            if unknown := of_question.keys() - keys:
+                raise UserError(
+                    f"{predictions}, question {question.id}: the evidence {min(unknown)!r} is not "
+                    f"in the answers; expected one of {', '.join(keys[:3])}, …"
+                )
+            in_order = [of_question.get(key, []) for key in keys]
             voted = vote(in_order)
             for evidence, texts in zip(question.evidences, in_order, strict=True):
                 for name, match in (("strict", str.__eq__), ("fuzzy", fuzzy)):
@@ -109,6 +124,13 @@ def score(
         for key, value in tally.scores().items()
     }
     return {**result, "questions": len(asked)}
+
+
+def refuse_repeated(ids: Sequence[str], what: str) -> None:
+    """Raise a UserError if one of the ids of `what` comes twice."""
+    for id, count in Counter(ids).items():
+        if count > 1:
+            raise UserError(f"{what} {id!r} comes {count} times; ids must differ within a file")
 
 
 def vote(answers: Sequence[Sequence[str]]) -> list[str]:
@@ -137,8 +159,17 @@ def read_asked(path: Path) -> Iterator[Asked]:
             continue
         for question in questions_of(item, path, number):
             number += 1
-            evidences = (Evidence(p.id, (p.answer or NO_ANSWER,)) for p in question.passages)
-            yield Asked(question.id, question.answers or (NO_ANSWER,), tuple(evidences))
+            yield Asked(question.id, question.answers or (NO_ANSWER,), evidences_of(item, question))
+
+
+def evidences_of(item: Item, question: Question) -> tuple[Evidence, ...]:
+    """Evidences of a question in WebQA's form with all references, in the blog's with the one."""
+    if form_of(item) != "webqa":
+        return tuple(Evidence(p.id, (p.answer or NO_ANSWER,)) for p in question.passages)
+    return tuple(
+        Evidence(str(key), tuple(given_answers(entry)) or (NO_ANSWER,))
+        for key, entry in item.value["evidences"].items()
+    )
 
 
 def of_tokens(item: Item, path: Path) -> Asked:
@@ -148,7 +179,8 @@ def of_tokens(item: Item, path: Path) -> Asked:
         for entry in item.value["evidences"]:
             references = tuple("".join(tokens) for tokens in entry["golden_answers"])
             tokens = tuple(entry["evidence_tokens"])
-            evidences.append(Evidence(str(entry.get("e_key", len(evidences))), references, tokens))
+            key = id_in(entry, "e_key", len(evidences))
+            evidences.append(Evidence(key, references, tokens))
         every = dict.fromkeys(text for e in evidences for text in e.references)
         real = tuple(text for text in every if text.lower() != NO_ANSWER)
         return Asked(str(item.value["q_key"]), real or tuple(every), tuple(evidences))
@@ -186,20 +218,15 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); expected a file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    return as_text(content, str(path)).replace("\r\n", "\n")
 
 
 def of_json(text: str, path: Path) -> Given:
     """{id: answer}, {id: [answers]} or {id: {evidence: answer or answers}}."""
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    found = as_json(text, str(path))
     given: Given = {}
     for id, value in found.items():
         if isinstance(value, dict):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.dgcnn.text_files import as_json, as_text
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,10 @@ class Question:
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    return as_json(as_text(content, str(path)), str(path))
 
 
 def read_predictions(path: Path) -> dict[str, str]:

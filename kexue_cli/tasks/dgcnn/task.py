@@ -76,7 +76,8 @@ class DgcnnTask(Task):
         self.network = make_network(
             self.cfg.model, self.knowledge, vectors, ctx.seeds.torch("init"), saved
         ).to(ctx.device.torch_device)
-        self.ensemble = [read_member(place, ctx.device) for place in self.cfg.task.ensemble]
+        own = Member(self.network, self.knowledge)
+        self.ensemble = [read_member(place, ctx.device, own) for place in self.cfg.task.ensemble]
         self.answered: dict[str, Found] = {}
         self._say_sizes(ctx)
         self._choose_engine(ctx)
@@ -288,7 +289,7 @@ class DgcnnTask(Task):
     def _answer_from_shell(self, ctx: Context) -> Found:
         """The answer to `question=` from the lines of `passages=`, with what supports it."""
         texts = read_passages(Path(self.cfg.passages))
-        passages = tuple(Passage(str(k), text) for k, text in enumerate(texts, start=1))
+        passages = tuple(Passage(str(line), text) for line, text in texts.items())
         question = Question("question", self.cfg.question, passages)
         (answered,) = self._answer(ctx, [question])
         rows = [

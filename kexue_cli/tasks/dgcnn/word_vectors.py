@@ -7,6 +7,8 @@ Read: text of word2vec, GloVe and fastText (`word number number …`, with or wi
 from __future__ import annotations
 
 import hashlib
+import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from kexue_cli.tasks.dgcnn.store import Store, only_one
 Floats = NDArray[np.float32]
 TRAIN = "train"
 PROBE_BYTES = 1 << 16
+NOT_IN_TEXT = bytes(set(range(32)) - set(b"\t\n\v\f\r"))  # raw numbers soon hold one of them
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def read(path: Path) -> WordVectors:
                 found = read_binary(file, path) if is_binary(file) else read_text(file, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a file") from error
-    if not len(found.words):
+    if not found.vectors.size:
         raise UserError(f"{path}: holds no vectors")
     refuse_duplicates(found.words, path)
     bad = ~np.isfinite(found.vectors).all(axis=1)
@@ -106,19 +109,16 @@ def is_binary(file: BinaryIO) -> bool:
     fields = head.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
         return False
-    numbers = body.split(b"\n", 1)[0].split()[-int(fields[1]) :]
-    try:
-        for number in numbers:
-            float(number)
-    except ValueError:
-        return True
-    return False
+    return body.translate(None, NOT_IN_TEXT) != body
 
 
 def read_binary(file: BinaryIO, path: Path) -> WordVectors:
     """The form of word2vec -binary 1 (also without a line feed after each vector)."""
     n_words, dim = map(int, file.readline().split())
-    words, rows = [], np.empty((n_words, dim), np.float32)
+    if dim < 1:
+        raise UserError(f"{path}: its head promises vectors of no numbers")
+    room = os.fstat(file.fileno()).st_size // max(1, 4 * dim)  # the head may promise too much
+    words, rows = [], np.empty((min(n_words, room), dim), np.float32)
     for i in range(n_words):
         word = bytearray()
         while (byte := file.read(1)) not in (b" ", b""):
@@ -128,6 +128,8 @@ def read_binary(file: BinaryIO, path: Path) -> WordVectors:
             raise UserError(f"{path}: ends within vector {i + 1} of {n_words} ({dim} numbers each)")
         rows[i] = np.frombuffer(content, "<f4")
         words.append(bytes(word).lstrip(b"\n").decode("utf-8", "replace"))
+    if file.read(PROBE_BYTES).strip():
+        raise UserError(f"{path}: goes on after the {n_words} vectors that its head promises")
     return WordVectors(words, rows)
 
 
@@ -135,11 +137,11 @@ def read_text(file: BinaryIO, path: Path) -> WordVectors:
     """The text forms; a head line gives the number of words and their width."""
     words: list[str] = []
     rows: list[Floats] = []
-    width = None
+    promised, width = None, None
     for number, line in enumerate(file, start=1):
         fields = text_fields(line, path, number)
         if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
-            width = int(fields[1])
+            promised, width = map(int, fields)
             continue
         if not fields:
             continue
@@ -157,6 +159,11 @@ def read_text(file: BinaryIO, path: Path) -> WordVectors:
             )
         words.append(word)
         rows.append(row)
+    if promised is not None and promised != len(words):
+        raise UserError(
+            f"{path}: its head promises {promised} vectors, {len(words)} follow; "
+            "fetch the file again, or mend the head"
+        )
     return WordVectors(words, np.array(rows, np.float32).reshape(len(rows), width or 0))
 
 
@@ -181,13 +188,14 @@ def text_fields(line: bytes, path: Path, number: int) -> list[str]:
 def read_npz(path: Path) -> WordVectors:
     """.npz with `words` (n,) texts and `vectors` (n, dimension)."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             words, vectors = content["words"], content["vectors"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: expected arrays `words` (texts) and `vectors` (numbers): {error}"
         ) from error
-    if vectors.ndim != 2 or words.shape != (len(vectors),) or words.dtype.kind != "U":
+    fits = vectors.ndim == 2 and words.shape == (len(vectors),)
+    if not fits or words.dtype.kind != "U" or vectors.dtype.kind not in "fiu":
         raise UserError(
             f"{path}: expected words (n,) of texts and vectors (n, dimension), found "
             f"{words.shape} {words.dtype} and {vectors.shape}"

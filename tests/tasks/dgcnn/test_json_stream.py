@@ -50,6 +50,10 @@ def test_json_lines_also_with_a_byte_order_mark_and_carriage_returns(tmp_path: P
         ("question,answer\n", 1),
         ("", 1),
         ('{"data": [\n1,\n2,,\n]}', 3),
+        ("[1]\n[2]\n", 2),
+        ('{"a": {},\n"b": {}}\nx', 3),
+        ("[\n" + "[" * 100_000, 2),
+        ("[\n" + "7" * 5_000 + "]", 2),
     ],
 )
 def test_broken_json_is_refused_with_its_line(tmp_path: Path, text: str, line: int) -> None:

@@ -175,6 +175,9 @@ def test_an_id_twice_is_refused_with_both_lines(save: Save) -> None:
         ([{"id": "1", "question": "?"}], "'passages' is missing"),
         ([{"id": "1", "question": "?", "passages": [{"answer": ""}]}], "'passage' is missing"),
         ([{"id": "1", "question": "?", "passages": [], "answers": "x"}], "must be a list of texts"),
+        ([{"id": "1", "question": "?", "passages": "abc"}], '"passages" must be a list'),
+        ([{"id": "1", "question": "?", "passages": {"a": "b"}}], '"passages" must be a list'),
+        ({"q": {"question": "?", "evidences": {"e": {"evidence": "", "answer": 7}}}}, "texts"),
         ([["id"]], "not a question of a known form"),
         ({"data": [{"paragraphs": [{"qas": []}]}]}, "'context_text' is missing"),
         ({"q": {"question": "?", "evidences": {"e": {"answer": []}}}}, "'evidence' is missing"),
@@ -188,6 +191,49 @@ def test_what_is_no_question_is_refused_with_its_line(
         read(save(content))
     assert "data.json" in str(error.value)
     assert "expected" in str(error.value)
+
+
+def test_a_passage_id_twice_in_a_question_is_refused(save: Save) -> None:
+    passages = [{"id": "p", "passage": "甲"}, {"id": "p", "passage": "乙"}]
+    with pytest.raises(UserError, match=r"line 1, question q1: two passages have the id 'p'"):
+        read(save([{**BLOG, "passages": passages}]))
+
+
+def test_a_null_id_is_none(save: Save) -> None:
+    (first, second), _ = read(save([{**BLOG, "id": None}, {**BLOG, "id": None}]))
+    assert (first.id, second.id) == ("0", "1")
+
+
+def test_references_of_squads_form_may_be_columns(save: Save) -> None:
+    (found,), _ = read(save(squad({"text": ["最高", "高"], "answer_start": [7, 8]})))
+    assert found.answers == ("最高", "高")
+    assert (found.passages[0].answer, found.passages[0].answer_start) == ("最高", 7)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {**CONTEST, "answer": "fe", "passages": [{"passage_id": 0, "passage_text": "铁是ＦＥ。"}]},
+        {
+            "q_key": "q1",
+            "question_tokens": ["铁"],
+            "evidences": [{"evidence_tokens": ["铁是", "ＦＥ。"], "golden_answers": [["fe"]]}],
+        },
+    ],
+)
+def test_answers_that_are_not_marked_are_found_whatever_their_width(
+    save: Save, content: Any
+) -> None:
+    (found,), problems = read(save([content]))
+    assert found.passages[0].answer == "fe"
+    assert not problems.counts
+
+
+def test_an_answer_that_no_passage_holds_is_counted(save: Save) -> None:
+    (found,), problems = read(save({**CONTEST, "answer": "铜"}))
+    assert found.answers == ("铜",)
+    assert problems.counts == {"answer_nowhere": 1}
+    assert "1 questions have an answer that none of their passages" in next(problems.sentences())
 
 
 def test_a_limit_stops_the_reading(save: Save) -> None:

@@ -86,6 +86,8 @@ def test_the_best_reference_counts_and_an_unanswered_question_scores_zero(tmp_pa
         ('{"a": "x",\n "b"}', "line 2: not JSON"),
         ('["x"]', 'expected {"id": "answer"'),
         ('{"a": ["x"]}', "id a: expected a text"),
+        ('{"a": "x", "a": "y"}', "the key 'a' comes twice"),
+        ('{"a": ' + "[" * 100_000, "predictions.json: "),
     ],
 )
 def test_malformed_predictions_are_refused(tmp_path, content, message):

@@ -123,6 +123,20 @@ def test_answers_of_evidences_are_scored_and_vote(tmp_path: Path, blog: Path) ->
     assert found["strict_recall"] == 0.5
 
 
+def test_every_reference_of_an_evidence_counts(tmp_path: Path) -> None:
+    evidence = {"evidence": "首都是北京市。", "answer": ["北京", "北京市"]}
+    content = {"q": {"question": "?", "evidences": {"e": evidence}}}
+    (tmp_path / "webqa.json").write_text(json.dumps(content))
+    found = score(written(tmp_path, {"q": {"e": "北京市"}}), tmp_path / "webqa.json")
+    assert found["evidence_strict_f1"] == 1.0
+
+
+def test_an_id_twice_in_the_answers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "blog.json").write_text(json.dumps([BLOG[0], BLOG[0]]))
+    with pytest.raises(UserError, match=r"the question 'a' comes 2 times"):
+        score(written(tmp_path, {"a": "甲"}), tmp_path / "blog.json")
+
+
 def test_votes() -> None:
     assert vote([["甲"], ["乙"], ["甲 "]]) == ["甲"]
     assert vote([[], ["乙", "丙"], ["甲"]]) == ["乙", "丙"]
@@ -140,6 +154,8 @@ def test_chunks_of_labels() -> None:
         ("a\t甲\nb\t唐\t朝\n", r"line 2: expected 2 fields, id<TAB>answer, found 3"),
         ("a\t甲\nc\t唐\n", r"1 ids are not in the answers, 'c' among them"),
         ("a\t甲\na\t唐\n", r"line 2: the id 'a' comes twice"),
+        ('{"a": {"7": "甲"}}', r"question a: the evidence '7' is not in the answers"),
+        ('{"a": "甲", "a": "乙"}', r"the key 'a' comes twice"),
         ('{"a": 7}', r"id a: expected an answer"),
         ('{"a": ', r"line 1: not JSON"),
         ("7;0.1\n", r"line 1: expected a label below 4"),

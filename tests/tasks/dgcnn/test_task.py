@@ -157,6 +157,30 @@ def test_training_begins_from_keras_weights(tmp_path: Path) -> None:
     found = torch.load(best, weights_only=True)["state"]["task"]["model"]
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[f"reader.{name}"], parameter, rtol=0, atol=1e-20)
+    weights.unlink()  # the checkpoint has them
+    main(["mode=evaluate", f"checkpoint={tmp_path}/second", f"run_dir={tmp_path}/third"])
+    assert (tmp_path / "third" / "metrics.json").is_file()
+
+
+def test_text_is_prepared_as_for_the_checkpoint(tmp_path: Path) -> None:
+    small = [*SMALL, "limit.steps=1", "data.lower=false", "data.segmenter=none"]
+    main([*small, f"run_dir={tmp_path}/run"])
+    asked = tmp_path / "asked.json"
+    asked.write_text('[{"question": "铁？", "passages": ["铁是Fe。"]}]', encoding="utf-8")
+    words = ["data=questions", f"data.test_path={asked}", f"run_dir={tmp_path}/asked"]
+    main(["task=dgcnn", "mode=predict", f"checkpoint={tmp_path}/run", *words])
+    log = (tmp_path / "asked" / "run.log").read_text(encoding="utf-8")
+    assert "text is prepared as for the checkpoint: data.lower=False, not True" in log
+
+
+def test_an_ensemble_of_unlike_readers_is_refused(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*SMALL, "model=dgcnn_2019", "limit.steps=1", f"run_dir={tmp_path}/other"])
+    words = [f"task.ensemble=[{tmp_path}/other]", f"run_dir={tmp_path}/both"]
+    with pytest.raises(SystemExit):
+        main(["task=dgcnn", "mode=evaluate", f"checkpoint={uninterrupted}", *words])
+    assert "other is a Dgcnn2019, the checkpoint a Reader" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("others", [[], ["again"]])
@@ -199,7 +223,12 @@ def test_what_stands_in_the_question_is_no_answer_if_so_asked(
     ("words", "message"),
     [
         (["question=谁？"], "question= and passages= go together"),
-        (["question=谁？", "passages=p.txt"], "question= needs a trained model"),
+        (
+            ["question=谁？", "passages=p.txt"],
+            "question: is answered with mode=predict, found train",
+        ),
+        (["mode=predict", "question=' '", "passages=p.txt"], "question: expected a question"),
+        (["mode=predict", "question=谁？", "passages=p.txt"], "checkpoint"),
         (["model=dgcnn_2018", "model.word_width=0"], "model.word_width"),
         (["task.positive=2"], "task.positive"),
         (["task.vote_power=0"], "task.vote_power"),

@@ -77,6 +77,14 @@ def test_what_gensim_writes_is_read(tmp_path: Path) -> None:
         ("", r"holds no vectors"),
         (BINARY[:-8], r"ends within vector 3 of 3"),
         ("甲 1 2\n".encode("gb18030"), r"v, line 1: not UTF-8"),
+        ("2 2\n甲 1 2\n".encode("gb18030"), r"v, line 2: not UTF-8"),
+        ("2 4\n甲 1 2 3\n乙 1 2 3\n", r"v, line 2: expected a word and 4 numbers"),
+        ("1 3\n甲 1 abc 3\n", r"v, line 2: expected a word and 3 numbers"),
+        ("3 2\n甲 1 2\n乙 1 2\n", r"its head promises 3 vectors, 2 follow"),
+        ("1 2\n甲 1 2\n乙 1 2\n", r"its head promises 1 vectors, 2 follow"),
+        (b"99999999999 300" + BINARY[3:], r"ends within vector 1 of 99999999999"),
+        (b"2" + BINARY[1:], r"goes on after the 2 vectors"),
+        (b"3 0" + BINARY[3:], r"vectors of no numbers"),
     ],
 )
 def test_malformed_files_are_refused(tmp_path: Path, content: Any, message: str) -> None:
@@ -85,8 +93,21 @@ def test_malformed_files_are_refused(tmp_path: Path, content: Any, message: str)
         read(tmp_path / "v")
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"words"])
+def test_what_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "v.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"v\.npz: expected arrays"):
+        read(tmp_path / "v.npz")
+
+
 @pytest.mark.parametrize(
-    "arrays", [{"words": np.array(WORDS)}, {"words": np.array(WORDS[:2]), "vectors": VECTORS}]
+    "arrays",
+    [
+        {"words": np.array(WORDS)},
+        {"words": np.array(WORDS[:2]), "vectors": VECTORS},
+        {"words": np.array(WORDS), "vectors": VECTORS * 1j},
+        {"words": np.array(WORDS), "vectors": np.array([WORDS])},
+    ],
 )
 def test_npz_without_what_is_needed_is_refused(tmp_path: Path, arrays: dict[str, Any]) -> None:
     np.savez(tmp_path / "v.npz", **arrays)
