@@ -24,6 +24,7 @@ from kexue_cli.tasks.minent.word_trie import find_slot, numba
 
 NEGLIGIBLE = 1e-12  # share of a position's weight below which a last word is not followed up
 NEVER_BEFORE = 1e-9  # unigram weight of a piece end when no other piece is known
+BLOCK = 500  # characters of a long piece that are sampled together, given the rest of it
 
 
 class Bigrams(NamedTuple):
@@ -115,28 +116,45 @@ def _count_pair(v: Any, w: Any, sign: int, b: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _word(ids: Any, first: Any, length: Any) -> Any:
+    """Its number, -1 if it has none."""
+    return ids[first, length - 1] if length <= ids.shape[1] else -1
+
+
+@numba.njit(cache=True, nogil=True)
 def _count_piece(
-    ids: Any, begin: Any, size: Any, ends: Any, sign: int, b: Any, dependent: bool
+    ids: Any,
+    begin: Any,
+    size: Any,
+    before: Any,
+    behind: Any,
+    ends: Any,
+    sign: int,
+    b: Any,
+    dependent: bool,
 ) -> None:
-    v = b.tokens.size - 1
+    """Count the words from `begin` on, between the words (or marks) before and behind them."""
+    v = before
     first = begin
     for i in range(begin, begin + size):
         if ends[i]:
-            w = -1 if i - first >= ids.shape[1] else ids[first, i - first]
+            w = _word(ids, first, i - first + 1)
             if dependent:
                 _count_pair(v, w, sign, b)
             else:
                 _count_base(w, sign, b)
             v, first = w, i + 1
     if dependent:
-        _count_pair(v, b.tokens.size - 1, sign, b)
+        _count_pair(v, behind, sign, b)
 
 
 @numba.njit(cache=True, nogil=True)
 def count_bigrams(ids: Any, starts: Any, ends: Any, b: Any, dependent: bool) -> None:
     """Add the words (or bigrams) of a segmentation (characters,) bool to the counts."""
+    mark = b.tokens.size - 1
     for p in range(starts.size - 1):
-        _count_piece(ids, starts[p], starts[p + 1] - starts[p], ends, 1, b, dependent)
+        size = starts[p + 1] - starts[p]
+        _count_piece(ids, starts[p], size, mark, mark, ends, 1, b, dependent)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -147,20 +165,25 @@ def _bigram_count(b: Any, v: Any, w: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _forward(ids: Any, begin: Any, size: Any, b: Any, spelled: Any, s: Any, room: Any) -> float:
+def _forward(
+    ids: Any, begin: Any, size: Any, before: Any, b: Any, spelled: Any, s: Any, room: Any
+) -> float:
     """Summed weight of all ways to reach a position by a last word of length l.
+
+    before: the word in front, -1 if it has no number.
 
     room: arrays for weight (size + 1, max_length + 1), back-off mass, 1 / scale, and the last
     words worth following up. Every position is scaled to 1. Returns the log of the total.
     """
     weight, mass, inverse, live, live_word, live_weight = room
-    mark = b.tokens.size - 1
     spread = b.totals[0] + s.word_strength
     new_word = (s.word_discount * b.totals[1] + s.word_strength) / spread
-    mass[0] = (s.discount * b.after[mark] + s.strength) / (b.tokens[mark] + s.strength)
-    live[0] = 1
-    live_word[0, 0] = mark
-    live_weight[0, 0] = 1.0 / (b.tokens[mark] + s.strength)
+    mass[0], live[0] = 1.0, 0
+    if before >= 0:
+        mass[0] = (s.discount * b.after[before] + s.strength) / (b.tokens[before] + s.strength)
+        live[0] = 1
+        live_word[0, 0] = before
+        live_weight[0, 0] = 1.0 / (b.tokens[before] + s.strength)
     log_total = 0.0
     for j in range(1, size + 1):
         total, scale, spelling = 0.0, 1.0, spelled.tail[begin + j - 1]
@@ -225,16 +248,36 @@ def _unigram(ids: Any, i: Any, length: Any, b: Any, spelled: Any, s: Any) -> flo
 
 
 @numba.njit(cache=True, nogil=True)
+def _chance_behind(
+    ids: Any, at: Any, length: Any, behind: Any, b: Any, spelled: Any, s: Any
+) -> float:
+    """P(w) of what is behind: the word of `length` that begins at `at`, or the mark."""
+    if length > 0:
+        return _unigram(ids, at, min(length, ids.shape[1]), b, spelled, s)
+    spread = b.totals[0] + s.word_strength
+    return max((b.before[behind] - s.word_discount) / spread, NEVER_BEFORE)
+
+
+@numba.njit(cache=True, nogil=True)
 def _sample_back(
-    ids: Any, begin: Any, size: Any, b: Any, spelled: Any, s: Any, weight: Any, ends: Any
+    ids: Any,
+    begin: Any,
+    size: Any,
+    behind: Any,
+    chance: float,
+    b: Any,
+    spelled: Any,
+    s: Any,
+    weight: Any,
+    ends: Any,
 ) -> None:
-    """Write the word ends of a piece, sampled from its posterior, last word first."""
+    """Write the word ends, sampled from their posterior, last word first.
+
+    behind, chance: the word (or mark) behind them, and its P(w).
+    """
     share = np.empty(ids.shape[1] + 1)
     ends[begin : begin + size] = False
-    mark = b.tokens.size - 1
-    w = mark
-    spread = b.totals[0] + s.word_strength
-    unigram = max((b.before[mark] - s.word_discount) / spread, NEVER_BEFORE)
+    w, unigram = behind, chance
     j = size
     while j > 0:
         total = 0.0
@@ -264,6 +307,7 @@ def _room(starts: Any, max_length: int) -> Any:
     longest = 0
     for p in range(starts.size - 1):
         longest = max(longest, starts[p + 1] - starts[p])
+    longest = min(longest, 2 * BLOCK + max_length)
     return (
         np.empty((longest + 1, max_length + 1)),
         np.empty(longest + 1),
@@ -280,15 +324,64 @@ def sample_sweep(
 ) -> float:
     """Sample every piece anew given all others, in the given order; changes `ends` and the counts.
 
-    Returns the summed log weight of the pieces, each given the others.
+    Of a piece longer than two blocks one block after the other, from a word end to another: were
+    all of it taken out, and it is much of the text, nothing would be known of its words.
+    Returns the summed log weight of what is sampled together, each given the rest.
     """
     np.random.seed(seed)
     room = _room(starts, ids.shape[1])
     total = 0.0
+    mark = b.tokens.size - 1
     for p in order:
-        begin, size = starts[p], starts[p + 1] - starts[p]
-        _count_piece(ids, begin, size, ends, -1, b, s.dependent)
-        total += _forward(ids, begin, size, b, spelled, s, room)
-        _sample_back(ids, begin, size, b, spelled, s, room[0], ends)
-        _count_piece(ids, begin, size, ends, 1, b, s.dependent)
+        at, end = starts[p], starts[p + 1]
+        before, target = mark, BLOCK
+        if end - at > 2 * BLOCK:  # other blocks in every sweep
+            target = 1 + int(np.random.random() * BLOCK)
+        while at < end:
+            stop = end if end - at <= 2 * BLOCK else _word_end(ends, at + target)
+            length = 0 if stop == end else _word_end(ends, stop + 1) - stop
+            behind = mark if stop == end else _word(ids, stop, length)
+            total += _sample(ids, at, stop, before, behind, length, ends, b, spelled, s, room)
+            before, at, target = _last_word(ids, ends, at, stop), stop, BLOCK
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _word_end(ends: Any, at: Any) -> Any:
+    """The first place from `at` on with a word end before it."""
+    while not ends[at - 1]:
+        at += 1
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def _last_word(ids: Any, ends: Any, begin: Any, end: Any) -> Any:
+    """Number of the last word of a segmented stretch."""
+    first = end - 1
+    while first > begin and not ends[first - 1]:
+        first -= 1
+    return _word(ids, first, end - first)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sample(
+    ids: Any,
+    begin: Any,
+    end: Any,
+    before: Any,
+    behind: Any,
+    length: Any,
+    ends: Any,
+    b: Any,
+    spelled: Any,
+    s: Any,
+    room: Any,
+) -> float:
+    """Sample a stretch anew between two words (or marks), that behind it `length` long (0)."""
+    size = end - begin
+    _count_piece(ids, begin, size, before, behind, ends, -1, b, s.dependent)
+    total = _forward(ids, begin, size, before, b, spelled, s, room)
+    chance = _chance_behind(ids, end, length, behind, b, spelled, s)
+    _sample_back(ids, begin, size, behind, chance, b, spelled, s, room[0], ends)
+    _count_piece(ids, begin, size, before, behind, ends, 1, b, s.dependent)
     return total

@@ -7,12 +7,20 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from kexue_cli.tasks.minent import word_viterbi
+from kexue_cli.tasks.minent import bigram, word_viterbi
 from kexue_cli.tasks.minent.best import one_sweep
 from kexue_cli.tasks.minent.bigram import Settings, count_bigrams, empty_bigrams, sample_sweep
 from kexue_cli.tasks.minent.bigram_lexicon import learn_lexicon, spelled_along, word_spelling
 from kexue_cli.tasks.minent.lattice import build_lattice
 from kexue_cli.tasks.minent.spelling import learn_spelling, own_lengths
+from kexue_cli.tasks.minent.word_trie import numba
+
+
+@numba.njit
+def set_seed(seed):
+    """Of the random numbers that compiled functions draw."""
+    np.random.seed(seed)
+
 
 LINES = ["abcab", "cababc", "abdab", "cab", "bcabdd"]
 SETTINGS = Settings(0.6, 1.5, 0.3, 2.0, np.exp(-0.1 * np.arange(4.0)), True)
@@ -63,6 +71,10 @@ class PlainModel:
                 pairs.update(itertools.pairwise(["|", *named, "|"]))
             else:
                 pairs.update((i, w) for i, w in enumerate(named, len(pairs)))
+        self.count(pairs)
+
+    def count(self, pairs):
+        settings = self.settings
         self.pairs = pairs if settings.dependent else {}
         self.tokens: defaultdict = defaultdict(int)
         self.after: defaultdict = defaultdict(int)
@@ -198,10 +210,52 @@ def test_samples_follow_the_posterior_of_a_line_given_the_others(settings):
     assert log_weight < 0
 
 
-def test_a_sweep_keeps_the_counts_true():
-    lattice, ends = lattice_and_ends(1)
+def test_a_stretch_of_a_piece_is_sampled_given_the_words_around_it():
+    lattice, ends = lattice_and_ends(3)
+    begin, end = (int(x) for x in lattice.starts[1:3])  # ca|bab|c
+    ends[begin:end] = [False, True, False, False, True, True]
+    _, spelling, spelled = prepared(ends, lattice)
+    rest = LINES[:1] + LINES[2:]
+    plain = PlainModel(lattice, rest, np.delete(ends, np.arange(begin, end)), spelling)
+    plain.count(plain.pairs + Counter([("|", "ca"), ("c", "|")]))
+    weights = {" ".join(w): plain.weight(["ca", *w, "c"]) for w in all_segmentations("bab")}
+    seen: Counter = Counter()
+    draws, room = 3000, bigram._room(lattice.starts, 3)
+    words = (bigram._word(lattice.ids, begin, 2), bigram._word(lattice.ids, end - 1, 1))
+    set_seed(0)
+    for _ in range(draws):
+        now, counts = ends.copy(), empty_bigrams(len(lattice.lengths), 100)
+        count_bigrams(lattice.ids, lattice.starts, now, counts, True)
+        stretch = (lattice.ids, begin + 2, end - 1, *words, 1)
+        bigram._sample(*stretch, now, counts, spelled, SETTINGS, room)
+        seen[" ".join(words_by_line(["bab"], now[begin + 2 : end - 1])[0])] += 1
+    for cut, weight in weights.items():
+        share = weight / sum(weights.values())
+        assert abs(seen[cut] / draws - share) < 4.5 * math.sqrt(share / draws) + 1e-3
+
+
+def test_words_of_one_long_line_are_kept_like_those_of_many_short_ones():
+    rng = np.random.default_rng(0)
+    lexicon = ["".join(rng.choice(list("abcdefgh"), n)) for n in rng.integers(2, 5, 40)]
+    words = rng.choice(lexicon, 2000)
+    text, gold = "".join(words), np.cumsum([len(w) for w in words]) - 1
+    found = []
+    for lines in ([text], ["".join(words[i : i + 20]) for i in range(0, 2000, 20)]):
+        lattice, _ = lattice_and_ends(0, lines, 4)
+        settings = SETTINGS._replace(length_weight=np.exp(-0.1 * np.arange(5.0)))
+        ends = np.isin(np.arange(len(text)), gold)
+        for sweep in range(5):
+            one_sweep(lattice, ends, settings, sweep)
+        cut = np.flatnonzero(ends)
+        found.append(2 * len(np.intersect1d(cut, gold)) / (len(cut) + len(gold)))
+    assert min(found) > 0.9
+
+
+@pytest.mark.parametrize("lines", [LINES, ["".join(LINES) * 60, *LINES]], ids=["short", "long"])
+def test_a_sweep_keeps_the_counts_true(lines):
+    lattice, ends = lattice_and_ends(1, lines)
     bigrams, _, spelled = prepared(ends, lattice)
-    order = np.arange(len(LINES))
+    order = np.arange(len(lines))
     sample_sweep(order, lattice.ids, lattice.starts, ends, bigrams, spelled, SETTINGS, 7)
     fresh = empty_bigrams(len(lattice.lengths), 100)
     count_bigrams(lattice.ids, lattice.starts, ends, fresh, True)
