@@ -143,10 +143,8 @@ def with_saved_values(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     else:
         return cfg
     saved = OmegaConf.load(folder / "config.yaml")
-    given = {key_of(word) for word in overrides}
-    spoken_now = {key_of(word) for word in overrides} - {
-        key_of(word) for word in _saved_words(folder)
-    }
+    given, said_before = {key_of(word) for word in overrides}, _saved_words(folder)
+    spoken_now = {key_of(word) for word in overrides if word not in said_before}
     for group in groups:
         if group in given & spoken_now or OmegaConf.select(cfg, group) is None:
             continue

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -60,6 +60,7 @@ class TaskConfig:
 class ModelConfig:
     """What every model's dataclass has; `task` names the task it serves."""
 
+    needs_training: ClassVar[bool] = True  # before mode=evaluate and predict
     _target_: str = MISSING
     name: str = MISSING
     task: str = MISSING

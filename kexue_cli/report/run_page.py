@@ -108,8 +108,9 @@ def pictures(run: Run) -> str:
 
 
 def samples(run: Run) -> str:
-    """Texts that the run made: samples*.txt, generated*.txt."""
-    paths = [p for pattern in ("*sample*.txt", "*generated*.txt") for p in run.path.glob(pattern)]
+    """Texts that the run made: samples*.txt, generated*.txt, before_after.txt."""
+    patterns = ("*sample*.txt", "*generated*.txt", "before_after.txt")
+    paths = [p for pattern in patterns for p in run.path.glob(pattern)]
     parts = []
     for path in sorted(set(paths)):
         text = path.read_text(encoding="utf-8", errors="replace")[:SAMPLE_CHARACTERS]

@@ -76,7 +76,7 @@ class Best:
 
     exponent         of the length penalty; None: chosen by two-part description length
     iterations       of EM
-    members          of the committee, odd; None: 3 bigrams, or 5 of both kinds
+    members          of the committee; None: 3 bigrams, or 5 of both kinds
     dependence       `bigram`, `none` (words are independent), `both`, or `auto`: bigram or both, by
                      description length
     sweeps, average  Gibbs sweeps, and how many of the last ones vote; None: by the text's size

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kexue_cli.config import DataConfig, ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.minent.config_counts import COUNT_SCHEMAS
+from kexue_cli.tasks.minent.config_counts import COUNT_RANGES, COUNT_SCHEMAS, check_thresholds
 
 ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
@@ -28,6 +28,7 @@ RANGES = (
     ("word_discount", 0.0, 0.999),
     ("strength", 1e-6, 1e6),
     ("word_strength", 1e-6, 1e6),
+    *COUNT_RANGES,
 )
 
 
@@ -144,6 +145,7 @@ class BestModel(UnigramMdlModel):
 class LexiconModel(ModelConfig):
     """A given lexicon; nothing is learned."""
 
+    needs_training: ClassVar[bool] = False
     name: str = "lexicon"
     task: str = "minent"
     _target_: str = "kexue_cli.tasks.minent.lexicon_file.LexiconFile"
@@ -183,6 +185,10 @@ def check(cfg: Any) -> None:
         value = model.get(key)
         if value is not None and not low <= value <= high:
             raise ConfigError(f"model.{key}", f"expected {low:g} to {high:g}, found {value:g}")
+    if cfg.task.max_table_characters < 0:
+        found = cfg.task.max_table_characters
+        raise ConfigError("task.max_table_characters", f"expected 0 or more, found {found}")
+    check_thresholds(model)
     if model.get("dependence", "auto") not in DEPENDENCES:
         raise ConfigError(
             "model.dependence",

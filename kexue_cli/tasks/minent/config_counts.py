@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from kexue_cli.config import ModelConfig
+from kexue_cli.errors import ConfigError
+
+COUNT_RANGES = (
+    ("order", 2, 64),
+    ("workers", 1, 4096),
+    ("memory_mib", 1, 10**9),
+    ("min_count", 1, 10**15),
+    ("min_proba", 0.0, 1.0),
+    ("nats_per_joint", 0.0, 1e6),
+    ("max_words", 1, 10**12),
+    ("max_merges", 1, 10**12),
+    ("choose_on_characters", 1, 10**12),
+)
 
 
 @dataclass
@@ -106,6 +120,18 @@ class MergeModel(ModelConfig):
     max_merges: int | None = None
     max_characters: int | None = 20_000_000
     """Learn from about so many characters at the start of the text; null: all."""
+
+
+def check_thresholds(model: Any) -> None:
+    """Numbers of nats where they may be of several types; raises ConfigError."""
+    for key in ("min_pmi", "grid"):
+        found = model.get(key)
+        values: list[Any] = [found] if isinstance(found, int | float | str) else list(found or [])
+        if not all(type(v) in (int, float) and math.isfinite(v) for v in values):
+            raise ConfigError(f"model.{key}", f"expected numbers of nats, found {found}")
+    grid = list(model.get("grid") or [])
+    if "grid" in model and (not grid or grid != sorted(grid)):
+        raise ConfigError("model.grid", f"expected rising thresholds, at least one, found {grid}")
 
 
 COUNT_SCHEMAS = {

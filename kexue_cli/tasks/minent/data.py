@@ -103,10 +103,10 @@ class Corpus:
                 return None
         return concatenate(kept)
 
-    def read(self, max_characters: int | None = None) -> Chunk:
+    def read(self, max_characters: int | None = None, key: str = "data.path") -> Chunk:
         """The corpus (or about its first `max_characters`) as one chunk.
 
-        Raises UserError where it is empty.
+        Raises UserError where it is empty; `key` is the setting that names its files.
         """
         kept, characters = [], 0
         size = CHUNK_CHARACTERS
@@ -120,7 +120,7 @@ class Corpus:
         if not characters:
             names = ", ".join(str(f) for f in self.source.files[:3])
             raise UserError(
-                f"{names}: expected text, found no visible character; give another data.path"
+                f"{names}: expected text, found no visible character; give another {key}"
             )
         return concatenate(kept)
 
@@ -182,7 +182,7 @@ def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
     path = str(getattr(data, "gold", ""))
     splitting = replace(corpus.splitting, spaces="gold")
     source = Source(tuple(find_files(path, "data.gold")), corpus.source.encoding)
-    gold = Corpus(source, splitting, corpus.max_lines).read()
+    gold = Corpus(source, splitting, corpus.max_lines).read(key="data.gold")
     text = corpus.read()
     size = min(len(gold.code_points), len(text.code_points))
     different = np.flatnonzero(gold.code_points[:size] != text.code_points[:size])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
+
+COUNT = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,19 @@ def read_lexicon(path: str | Path) -> Lexicon:
     counts: dict[str, int] = {}
     for number, line in _lines(path):
         fields = line.split()
-        if len(fields) not in (2, 3) or not fields[1].isdigit():
-            raise UserError(f"{path}: line {number}: expected `word count`, found {line!r}")
+        if len(fields) not in (2, 3) or not COUNT.fullmatch(fields[1]):
+            raise UserError(
+                f"{path}: line {number}: expected `word count` with a count below 10^15, "
+                f"found {line!r}"
+            )
         word, count = fields[0], int(fields[1])
         if counts.setdefault(word, count) != count:  # jieba's dictionary itself repeats a line
             raise UserError(
                 f"{path}: line {number}: {word!r} has the count {count} here, "
                 f"{counts[word]} further up; keep one of the lines"
             )
-    if not counts:
-        raise UserError(f"{path}: expected `word count` lines, found none")
+    if not any(counts.values()):
+        raise UserError(f"{path}: expected `word count` lines, found none with a count above 0")
     return Lexicon.of(counts)
 
 

@@ -112,7 +112,7 @@ class Merger:
         """The symbol's text."""
         first, length = int(self.state.first[symbol]), int(self.state.length[symbol])
         numbers = self.state.characters[first : first + length]
-        return self.alphabet[numbers].astype("<u4").tobytes().decode("utf-32-le")
+        return self.alphabet[numbers].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
     def counts(self) -> dict[str, int]:
         """The words in use and how often each stands in the text."""

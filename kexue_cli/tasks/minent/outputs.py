@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT
-from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies, known_words
+from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies
 from kexue_cli.tasks.minent.segmentation import Tally, line_end_flags, spaced_text
 from kexue_cli.tasks.minent.splitting import Chunk
 from kexue_cli.tasks.minent.word_numbers import numbered_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from omegaconf import DictConfig
 
     from kexue_cli.run.context import Context
 
 PAGE_LINES, LINE_CHARACTERS = 40, 200
+LOWERED = ("exponent", "min_pmi", "min_count", "min_proba")  # settings that keep words out
 
 
 def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.DataFrame:
@@ -66,17 +68,15 @@ def _sentence_ends(chunk: Chunk, ends: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return flags
 
 
-def write_lexicon(ctx: Context, table: pd.DataFrame, exclude: str | None) -> None:
-    """lexicon.csv and lexicon.txt; with a list of known words also new_words.csv."""
+def write_lexicon(ctx: Context, table: pd.DataFrame) -> None:
+    """lexicon.csv and lexicon.txt."""
     ctx.directory.write_table("lexicon.csv", table)
     lexicon = Lexicon(table["word"].tolist(), table["count"].to_numpy())
     ctx.directory.write_text("lexicon.txt", lexicon.jieba_text())
-    if exclude is not None:
-        write_new_words(ctx, table, known_words(exclude), exclude)
 
 
 def write_new_words(ctx: Context, table: pd.DataFrame, known: set[str], source: str) -> None:
-    """Words of several characters seen twice or more and not known, by falling gain."""
+    """new_words.csv: of several characters, seen twice or more, not known, by falling gain."""
     long = table["word"].str.len() > 1
     often = table["count"] > 1
     new = table[long & often & ~table["word"].isin(known)]
@@ -93,7 +93,7 @@ def write_new_words(ctx: Context, table: pd.DataFrame, known: set[str], source: 
     )
 
 
-def explain_nothing(ctx: Context, tally: Tally) -> None:
+def explain_nothing(ctx: Context, tally: Tally, model: DictConfig) -> None:
     """Say why there is no word of several characters, or none that means anything."""
     if np.count_nonzero(tally.characters) == 1:
         ctx.console.warn(
@@ -110,15 +110,20 @@ def explain_nothing(ctx: Context, tally: Tally) -> None:
             "see data.alphabet (any: every character)"
         )
         return
+    found = f"no word of several characters was found in {characters:,} characters"
+    if model.get("max_length") == 1:
+        ctx.console.warn(f"{found}: model.max_length=1 allows none")
+        return
+    lower = [f"model.{key}" for key in LOWERED if model.get(key) is not None]
+    advice = f"; so may a lower {' or '.join(lower)}" if lower else ""
     ctx.console.warn(
-        f"no word of several characters was found in {characters:,} characters "
-        f"({len(tally.words):,} different): nothing repeats often enough for a lexicon to pay. "
-        "More text helps; so may a lower model.exponent or model.min_pmi"
+        f"{found} ({len(tally.words):,} different): nothing repeats often enough for a lexicon to "
+        f"pay. More text helps{advice}"
     )
 
 
-def page(chunk: Chunk, ends: NDArray[np.bool_]) -> str:
-    """The first lines of the text before and after."""
+def page(chunk: Chunk, ends: NDArray[np.bool_], splitting: str) -> str:
+    """How the text was split, and its first lines before and after."""
     everything = np.zeros_like(ends)
     before = spaced_text(chunk, everything).splitlines()
     after = spaced_text(chunk, ends).splitlines()
@@ -127,4 +132,4 @@ def page(chunk: Chunk, ends: NDArray[np.bool_]) -> str:
         for b, a in zip(before, after, strict=True)
         if b
     ]
-    return "\n".join(pairs[:PAGE_LINES])
+    return "\n".join([f"{splitting}\n", *pairs[:PAGE_LINES]])

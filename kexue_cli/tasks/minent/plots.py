@@ -93,8 +93,8 @@ def _draw_best(ctx: Context, pyplot: Any, tally: Tally) -> None:
     figure, axes = pyplot.subplots(figsize=(10, 0.4 * len(lengths) + 0.6))
     axes.set_axis_off()
     for line, length in enumerate(lengths):
-        text = f"{length}:  " + "   ".join(by_length[length]).replace("$", r"\\$")
-        axes.text(0, 1 - line / len(lengths), text, family=font, va="top")
+        text = f"{length}:  " + "   ".join(by_length[length])
+        axes.text(0, 1 - line / len(lengths), text, family=font, va="top", parse_math=False)
     _save(ctx, pyplot, figure, "best_words.png")
 
 

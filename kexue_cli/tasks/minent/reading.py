@@ -5,15 +5,18 @@ from __future__ import annotations
 import codecs
 import glob
 import gzip
+import io
 import lzma
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.extras import require
 
 BLOCK_BYTES = 1 << 22
+PACKED_BYTES = 1 << 14  # of a .zst file, unpacked at a time
 GUESSES = ("utf-8", "gb18030", "big5", "utf-16")
 
 
@@ -44,23 +47,63 @@ def open_binary(path: Path) -> BinaryIO:
         case ".xz":
             return cast(BinaryIO, lzma.open(path, "rb"))
         case ".zst":
-            return cast(BinaryIO, require("zstandard", extra="minent").open(path, "rb"))
+            return cast(BinaryIO, io.BufferedReader(ZstdFile(path)))
         case _:
             return path.open("rb")
+
+
+class ZstdFile(io.RawIOBase):
+    """The content of a .zst file of one or more frames; an OSError where the last is cut short."""
+
+    def __init__(self, path: Path) -> None:
+        self._zstandard = require("zstandard", extra="minent")
+        self._file = path.open("rb")
+        self._packed, self._content = b"", b""
+        self._frame: Any = None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` from the beginning; how much of it, 0 at the end."""
+        while not self._content:
+            self._packed = self._packed or self._file.read(PACKED_BYTES)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("the compressed file is cut short")
+                return 0
+            self._unpack()
+        size = min(len(buffer), len(self._content))
+        buffer[:size] = self._content[:size]
+        self._content = self._content[size:]
+        return size
+
+    def _unpack(self) -> None:
+        if self._frame is None:
+            self._frame = self._zstandard.ZstdDecompressor().decompressobj()
+        try:
+            self._content = self._frame.decompress(self._packed)
+        except self._zstandard.ZstdError as error:
+            raise OSError(str(error)) from error
+        self._packed = b""
+        if self._frame.eof:
+            self._packed, self._frame = self._frame.unused_data, None
 
 
 def text_blocks(path: Path, encoding: str, block_bytes: int = BLOCK_BYTES) -> Iterator[str]:
     """Decode a file block by block; memory stays bounded whatever the length of its lines.
 
+    Every kind of line end becomes a newline.
     Raises UserError naming the file and the byte where it is binary or not in `encoding`.
     """
-    try:
-        decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
-    except LookupError:
-        raise ConfigError(
-            "data.encoding", f"unknown encoding {encoding!r}; for example utf-8, gb18030"
-        ) from None
-    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
+    decoder = io.IncrementalNewlineDecoder(decoder_of(encoding), translate=True)
+    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
     position = 0
     try:
         with open_binary(path) as file:
@@ -70,12 +113,23 @@ def text_blocks(path: Path, encoding: str, block_bytes: int = BLOCK_BYTES) -> It
                 yield _decode(decoder, block, path, encoding, position)
                 position += len(block)
         yield _decode(decoder, b"", path, encoding, position)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
 
 
+def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
+    """A decoder; a ConfigError for what is no encoding of text."""
+    try:
+        "".encode(encoding)  # refuses hex and the like, too
+        return codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
+    except (LookupError, UnicodeError):
+        raise ConfigError(
+            "data.encoding", f"unknown encoding {encoding!r}; for example utf-8, gb18030"
+        ) from None
+
+
 def _decode(
-    decoder: codecs.IncrementalDecoder, block: bytes, path: Path, encoding: str, position: int
+    decoder: io.IncrementalNewlineDecoder, block: bytes, path: Path, encoding: str, position: int
 ) -> str:
     """Decode one block; `position` is its byte offset in the (unpacked) file."""
     pending = decoder.getstate()[0]

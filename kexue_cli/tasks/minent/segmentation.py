@@ -108,7 +108,12 @@ def _table(counter: PieceCounter) -> dict[str, int]:
     """Words and counts, the most frequent first, equal ones by spelling."""
     table = counter.finish()
     ends = table.ends[: len(lengths_of(table))].tolist()
-    letters = table.pool[: int(table.filled[1])].astype("<u4").tobytes().decode("utf-32-le")
+    letters = (
+        table.pool[: int(table.filled[1])]
+        .astype("<u4")
+        .tobytes()
+        .decode("utf-32-le", "surrogatepass")
+    )
     words = (
         letters[end - n : end] for end, n in zip(ends, lengths_of(table).tolist(), strict=True)
     )

@@ -67,7 +67,12 @@ class SymbolTable:
 
     def spell_symbols(self, symbols: NDArray[np.integer]) -> str:
         """Text of symbols (length,), none of them a mark."""
-        return self.code_points[symbols - self.first].astype("<u4").tobytes().decode("utf-32-le")
+        return (
+            self.code_points[symbols - self.first]
+            .astype("<u4")
+            .tobytes()
+            .decode("utf-32-le", "surrogatepass")
+        )
 
 
 def survey(corpus: Chunks, first: int = 1) -> tuple[SymbolTable, int]:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kexue_cli.config import Mode, build
-from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.errors import UserError
 from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.minent import outputs
 from kexue_cli.tasks.minent.data import Corpus, open_corpus, read_gold
+from kexue_cli.tasks.minent.lexicon import known_words
 from kexue_cli.tasks.minent.method import Method
 from kexue_cli.tasks.minent.segment import cut_chunk, cut_corpus, spread_ends
 from kexue_cli.tasks.minent.segmentation import Segmented, Tally, tally_and_write
@@ -43,17 +44,14 @@ class MinentTask(Task):
         self.learned_letters: str | None = None  # of a loaded run: how its text was split
         self.first: Chunk  # the beginning of the text, for samples of the result
         self.tally: Tally | None = None
+        self.known: set[str] | None = None  # words that are not new
 
     def prepare(self, ctx: Context) -> None:
         """Open the corpus, read its beginning, check the gold."""
-        if (
-            ctx.cfg.mode is Mode.predict
-            and ctx.cfg.checkpoint is None
-            and not self._needs_nothing()
-        ):
-            raise ConfigError(
-                "checkpoint", "mode=predict needs a run's folder: checkpoint=<run dir>"
-            )
+        if ctx.cfg.mode is Mode.train and self.cfg.task.exclude is not None:
+            self.known = known_words(self.cfg.task.exclude)
+        elif self.cfg.task.exclude is not None:
+            ctx.console.warn("task.exclude has no effect: new words are listed by mode=train")
         numbers = "whole" if self.cfg.model.name == "best" else "digits"
         self.corpus = open_corpus(self.cfg.data, self.cfg.limit.rows, numbers)
         self.first = next(self.corpus.chunks(), None) or self.corpus.read()
@@ -63,9 +61,21 @@ class MinentTask(Task):
         if self.cfg.data.gold is not None:
             self.gold = read_gold(self.cfg.data, self.corpus)
         ctx.console.say(self.corpus.splitting.describe())
+        self._check_gold(ctx)
+        if ctx.cfg.mode is not Mode.train and ctx.cfg.checkpoint is None:
+            self.method.fit(ctx, self.corpus)  # a given lexicon
 
-    def _needs_nothing(self) -> bool:
-        return bool(self.cfg.model.name == "lexicon")
+    def _check_gold(self, ctx: Context) -> None:
+        """Warn where the spaces that are to be the gold are none."""
+        gold = self.gold if self.gold is not None else self.first.gold
+        if gold is None:
+            return
+        gold = gold[: len(self.first.code_points)]
+        if np.count_nonzero(gold) <= len(np.unique(self.first.line_ends)):
+            ctx.console.warn(
+                f"the gold has no space in its first {len(gold):,} characters: every line counts "
+                "as one word; see data.separators"
+            )
 
     def fit(self, ctx: Context) -> None:
         """Learn, unless the run that goes on had learned already."""
@@ -147,9 +157,12 @@ class MinentTask(Task):
 
     def _write_lexicon(self, ctx: Context, tally: Tally) -> None:
         table = outputs.lexicon_table(tally, *self._sample)
-        outputs.write_lexicon(ctx, table, self.cfg.task.exclude)
-        outputs.explain_nothing(ctx, tally)
-        ctx.directory.write_text("before_after.txt", outputs.page(*self._sample))
+        outputs.write_lexicon(ctx, table)
+        if self.known is not None:
+            outputs.write_new_words(ctx, table, self.known, self.cfg.task.exclude)
+        outputs.explain_nothing(ctx, tally, self.cfg.model)
+        page = outputs.page(*self._sample, self.corpus.splitting.describe())
+        ctx.directory.write_text("before_after.txt", page)
 
     def plots(self, ctx: Context) -> None:
         """Curve of description length, lengths and frequencies of words, the best words."""

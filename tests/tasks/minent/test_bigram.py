@@ -217,7 +217,7 @@ def test_a_stretch_of_a_piece_is_sampled_given_the_words_around_it():
     _, spelling, spelled = prepared(ends, lattice)
     rest = LINES[:1] + LINES[2:]
     plain = PlainModel(lattice, rest, np.delete(ends, np.arange(begin, end)), spelling)
-    plain.count(plain.pairs + Counter([("|", "ca"), ("c", "|")]))
+    plain.count(Counter(plain.pairs) + Counter([("|", "ca"), ("c", "|")]))
     weights = {" ".join(w): plain.weight(["ca", *w, "c"]) for w in all_segmentations("bab")}
     seen: Counter = Counter()
     draws, room = 3000, bigram._room(lattice.starts, 3)

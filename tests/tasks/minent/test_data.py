@@ -225,6 +225,34 @@ def test_binary_missing_empty_and_unknown_encoding_are_named(tmp_path):
         open_corpus(TextData(path=str(tmp_path / "cut.gz")))
 
 
+@pytest.mark.parametrize("name", ["gz", "zst"])
+def test_damaged_packed_files_are_refused(tmp_path, name):
+    zstandard = pytest.importorskip("zstandard")
+    text = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9000, 90_000))).encode()
+    packed = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}[name](text)
+    file = tmp_path / f"text.{name}"
+    for content in (packed[: len(packed) // 2], b"no such form" + packed):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"text\.{name}: cannot be read"):
+            list(text_blocks(file, "utf-8"))
+    file.write_bytes(packed + packed)  # a file of two is one text
+    assert "".join(text_blocks(file, "utf-8")).encode() == text + text
+
+
+def test_a_line_end_of_two_characters_is_one_wherever_blocks_end(tmp_path):
+    file = tmp_path / "crlf.txt"
+    file.write_bytes(b"ab\r\ncd\re\r\n")
+    for block in (1, 2, 3, 4):
+        assert "".join(text_blocks(file, "utf-8", block)) == "ab\ncd\ne\n"
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "base64", "undefined"])
+def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
+    (tmp_path / "a").write_bytes(b"6162")
+    with pytest.raises(ConfigError, match="unknown encoding"):
+        list(text_blocks(tmp_path / "a", encoding))
+
+
 def test_read_all_gives_nothing_of_a_longer_corpus(tmp_path):
     (tmp_path / "a").write_text(TEXT)
     corpus = open_corpus(TextData(path=str(tmp_path / "a")))

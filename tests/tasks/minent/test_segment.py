@@ -165,7 +165,7 @@ def test_lexicon_files_round_trip_and_bad_lines_are_named(tmp_path):
     assert read_lexicon(path).words == lexicon.words
     path.write_text("B超 3 n\na 7 eng\nB超 3 n\n")
     assert read_lexicon(path).counts.tolist() == [7, 3]
-    for bad in ("a\n", "a b\n", "a 1 n x\n"):
+    for bad in ("a\n", "a b\n", "a 1 n x\n", "a ²\n", "a 99999999999999999999\n"):
         path.write_text("ok 3\n\n" + bad)
         with pytest.raises(UserError, match=r"lexicon\.txt: line 3: expected `word count`"):
             read_lexicon(path)

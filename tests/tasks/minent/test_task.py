@@ -140,6 +140,12 @@ def test_gold_file_scores_text_and_differences_are_named(kexue_run, prose, tmp_p
         (b"ab\n", ["data=text", "model.exponent=-1"], "model.exponent"),
         (b"ab\n", ["data=text", "mode=predict"], "checkpoint"),
         (b"ab\n", ["data=spaced", "data.gold=x.txt"], "data.gold"),
+        (b"ab\n", ["data=text", "task.exclude=nothere"], "nothere: cannot be read"),
+        (b"ab\n", ["data=text", "model=pmi_cut", "model.min_pmi=abc"], "model.min_pmi"),
+        (b"ab\n", ["data=text", "model=pmi_cut", "model.min_pmi=[1,nan]"], "model.min_pmi"),
+        (b"ab\n", ["data=text", "model=pmi_cut", "model.grid=[]"], "model.grid"),
+        (b"ab\n", ["data=text", "model=pmi_cut", "model.workers=-1"], "model.workers"),
+        (b"ab\n", ["data=text", "model=merge", "model.max_merges=0"], "model.max_merges"),
     ],
 )
 def test_bad_input_is_named_and_leaves_no_result(kexue_run, tmp_path, content, options, message):
@@ -149,6 +155,32 @@ def test_bad_input_is_named_and_leaves_no_result(kexue_run, tmp_path, content, o
     assert message in " ".join((failed.stderr + failed.stdout).split())
     assert "Traceback" not in failed.stderr
     assert not list(tmp_path.glob("out/**/segmented.txt"))
+
+
+def test_a_given_lexicon_predicts_without_training(kexue_run, tmp_path):
+    (tmp_path / "lexicon.txt").write_text("the 3\ncat 2\nc 1\na 1\nt 1\n")
+    (tmp_path / "new.txt").write_text("thecat\n")
+    base = [*words("new.txt", "lexicon"), "data=text", "model.path=lexicon.txt"]
+    folder = tmp_path / run_dir(kexue_run(*base, "mode=predict"))
+    assert lines_of(folder / "segmented.txt") == ["the cat"]
+
+
+def test_a_mistyped_setting_is_put_right_when_the_run_goes_on(kexue_run, prose, tmp_path):
+    failed = kexue_run(*words(prose, "unigram_mdl"), "data=text", "task.exclude=nothere")
+    assert "nothere: cannot be read" in failed.stderr
+    (folder,) = (path.parent for path in (tmp_path / "out").rglob("run.json"))
+    (tmp_path / "known.txt").write_text("the\n")
+    finished = kexue_run(f"resume={folder}", "task.exclude=known.txt")
+    assert finished.returncode == 0, finished.stderr
+    assert (folder / "new_words.csv").is_file()
+
+
+def test_gold_without_spaces_is_warned_of(kexue_run, tmp_path):
+    (tmp_path / "text.txt").write_text("thecat\nthedog\n")
+    finished = kexue_run(*words("text.txt", "unigram_mdl"), "data=spaced")
+    assert "the gold has no space in its first 12 characters" in " ".join(
+        (finished.stderr + finished.stdout).split()
+    )
 
 
 @pytest.mark.parametrize("model", ["pmi_cut", "word_discovery", "merge", "best"])
@@ -308,9 +340,9 @@ def test_one_repeated_character_is_said_to_give_nothing():
     ctx: Any = SimpleNamespace(console=SimpleNamespace(warn=said.append))
     tally = Tally()
     tally.words, tally.characters[ord("a")] = {"aaa": 3, "aa": 1}, 11
-    explain_nothing(ctx, tally)
+    explain_nothing(ctx, tally, DictConfig({}))
     assert len(said) == 1
     assert "one character repeated" in said[0]
     tally.characters[ord("b")] = 1
-    explain_nothing(ctx, tally)
+    explain_nothing(ctx, tally, DictConfig({}))
     assert len(said) == 1
