@@ -20,7 +20,7 @@ class Scorer(Enum):
 
 
 class Engine(Enum):
-    """Who computes embeddings and gated blocks on a CPU."""
+    """Who computes embeddings, gated blocks and self-attention on a CPU."""
 
     auto = "auto"  # native if it can be had here
     native = "native"  # own AVX-512 kernels, float32 or bfloat16

@@ -43,7 +43,6 @@ class _Band(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, pair: Tensor, longest: int) -> Tensor:
-        ctx.longest = longest
         return _diagonals(F.pad(pair, (0, longest)), longest)
 
     @staticmethod
