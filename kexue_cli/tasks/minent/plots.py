@@ -25,7 +25,7 @@ CURVES = ("entropy_per_character_nats", "two_part_nats_per_character")
 def draw(ctx: Context, tally: Tally) -> None:
     """Write curve.png, words.png and best_words.png into the run's plots."""
     pyplot = _pyplot()
-    _draw_curve(ctx, pyplot)
+    _draw_curve(ctx, pyplot, tally)
     if tally.words:
         _draw_words(ctx, pyplot, tally)
         _draw_best(ctx, pyplot, tally)
@@ -43,15 +43,20 @@ def _save(ctx: Context, pyplot: Any, figure: Any, name: str) -> None:
     pyplot.close(figure)
 
 
-def _draw_curve(ctx: Context, pyplot: Any) -> None:
-    """Bits per character against the exponents tried, or against steps where there is none."""
+def _draw_curve(ctx: Context, pyplot: Any, tally: Tally) -> None:
+    """Bits per character against the exponents tried, or against steps where there is none.
+
+    Of a method that tries nothing: of the letters, and of the words it found.
+    """
     ctx.log.flush()
     path = ctx.directory.path / "metrics.jsonl"
     rows = [r for r in read_metrics(path) if CURVES[0] in r] if path.exists() else []
     if not rows:
-        return
-    axis = "exponent" if "exponent" in rows[0] else "step"
-    rows.sort(key=lambda row: row[axis])
+        found = tally.metrics()
+        letters = found["entropy_per_character_before_nats"]
+        rows = [{"units": "letters", CURVES[0]: letters}, {"units": "words", **found}]
+    axis = next(name for name in ("exponent", "step", "units") if name in rows[0])
+    rows.sort(key=lambda row: row[axis])  # letters before words, too
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for name, label in zip(CURVES, ("L = H / l", "with the lexicon"), strict=True):
         points = [(r[axis], r[name] / NATS_PER_BIT) for r in rows if name in r]

@@ -157,6 +157,11 @@ def test_bad_input_is_named_and_leaves_no_result(kexue_run, tmp_path, content, o
     assert not list(tmp_path.glob("out/**/segmented.txt"))
 
 
+def test_a_method_that_tries_nothing_shows_letters_and_words(kexue_run, prose, tmp_path):
+    folder = run_dir(kexue_run(*words(prose, "nlp_zero"), "data=spaced", "data.alphabet=any"))
+    assert (tmp_path / folder / "plots" / "curve.png").stat().st_size > 5000
+
+
 def test_a_given_lexicon_predicts_without_training(kexue_run, tmp_path):
     (tmp_path / "lexicon.txt").write_text("the 3\ncat 2\nc 1\na 1\nt 1\n")
     (tmp_path / "new.txt").write_text("thecat\n")
