@@ -13,7 +13,12 @@ from pathlib import Path
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.dgcnn.latin_words import words
-from kexue_cli.tasks.dgcnn.squad_files import questions_of, read_answer_file, read_predictions
+from kexue_cli.tasks.dgcnn.squad_files import (
+    questions_of,
+    read_answer_file,
+    read_predictions,
+    refuse_foreign,
+)
 
 # As the tool has it: its "……" is two characters long and so never found in a text.
 PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
@@ -29,7 +34,9 @@ def score(predictions: Path, answers: Path) -> dict[str, float | int]:
     total = n_answered = n_exact = 0
     # Added one by one, as in the tool: `sum` rounds differently from Python 3.12 on.
     total_f1 = 0.0
-    for question in questions_of(read_answer_file(answers), answers):
+    questions = list(questions_of(read_answer_file(answers), answers))
+    refuse_foreign(given, (question.id for question in questions), predictions)
+    for question in questions:
         total += 1
         if not question.references:
             raise UserError(f"{answers}, question {question.id}: it has no reference answer")

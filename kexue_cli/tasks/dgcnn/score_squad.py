@@ -18,6 +18,7 @@ from kexue_cli.tasks.dgcnn.squad_files import (
     questions_of,
     read_answer_file,
     read_predictions,
+    refuse_foreign,
 )
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -36,6 +37,7 @@ def score(predictions: Path, answers: Path) -> dict[str, float | int]:
     questions = list(questions_of(articles, answers))
     if not questions:
         raise UserError(f"{answers}: holds no questions")
+    refuse_foreign(given, (question.id for question in questions), predictions)
     if is_version_2(articles):
         return score_version_2(given, questions, predictions)
     return score_version_1(given, questions, answers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,15 @@ def read_predictions(path: Path) -> dict[str, str]:
         if not isinstance(answer, str):
             raise UserError(f"{path}, id {key}: expected a text, found {json.dumps(answer)[:60]}")
     return found
+
+
+def refuse_foreign(given: dict[str, str], known: Iterable[str], predictions: Path) -> None:
+    """Raise a UserError if there are predictions, and not one of them is for a known question."""
+    if given and given.keys().isdisjoint(known):
+        raise UserError(
+            f"{predictions}: none of its {len(given)} ids is in the answers, "
+            f"{min(given)!r} among them; expected the ids of that file"
+        )
 
 
 def read_answer_file(path: Path) -> list[Any]:

@@ -87,6 +87,7 @@ def test_the_best_reference_counts_and_an_unanswered_question_scores_zero(tmp_pa
         ('["x"]', 'expected {"id": "answer"'),
         ('{"a": ["x"]}', "id a: expected a text"),
         ('{"a": "x", "a": "y"}', "the key 'a' comes twice"),
+        ('{"b": "x"}', "none of its 1 ids is in the answers, 'b' among them"),
         ('{"a": ' + "[" * 100_000, "predictions.json: "),
     ],
 )
