@@ -227,7 +227,7 @@ def test_what_stands_in_the_question_is_no_answer_if_so_asked(
             ["question=谁？", "passages=p.txt"],
             "question: is answered with mode=predict, found train",
         ),
-        (["mode=predict", "question=' '", "passages=p.txt"], "question: expected a question"),
+        (["question=' '", "passages=p.txt"], "question: expected a question"),
         (["mode=predict", "question=谁？", "passages=p.txt"], "checkpoint"),
         (["model=dgcnn_2018", "model.word_width=0"], "model.word_width"),
         (["task.positive=2"], "task.positive"),
