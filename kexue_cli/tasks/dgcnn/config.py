@@ -57,7 +57,7 @@ class DgcnnTask(TaskConfig):
     joined: float = 0.0  # share of draws with another passage of the question beside theirs
     together: int = 1  # passages of a question under one softmax; more need model=dgcnn
     word_dropout: float = 0.0  # share of words unknown while training
-    first: StageConfig = field(default_factory=lambda: StageConfig(steps=400))
+    first: StageConfig = field(default_factory=lambda: StageConfig(steps=600))
     second: StageConfig = field(default_factory=StageConfig)
     evaluate_every: int = 200  # optimiser steps
     valid_questions: int | None = None  # of them, while training; null: all
