@@ -8,6 +8,7 @@ from pathlib import Path
 from kexue_cli.extras import require
 
 DPI = 110
+LOG_FROM = 4  # largest loss to smallest
 SCORES = ("accuracy", "em", "f1", "mean")
 
 
@@ -26,9 +27,13 @@ def learning_curves(log: Path, folder: Path) -> None:
     for stage in dict.fromkeys(row["stage"] for row in train):
         part = [row for row in train if row["stage"] == stage]
         left.plot([row["step"] for row in part], [row["loss"] for row in part], lw=1, label=stage)
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
-    left.yaxis.set_major_formatter(ticker.LogFormatter())
-    left.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
+    left.set(xlabel="step", ylabel="training loss")
+    losses = [row["loss"] for row in train]
+    if 0 < LOG_FROM * min(losses) <= max(losses):
+        left.set(yscale="log")
+        left.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter(ticker.NullFormatter())
     for name in SCORES:
         if name in valid[0]:
             steps = [row["step"] for row in valid]
