@@ -60,9 +60,9 @@ def _check_serves_task(cfg: DictConfig, group: str) -> None:
 
 
 def _check_common_values(cfg: DictConfig) -> None:
-    trained = not getattr(OmegaConf.get_type(cfg.model), "needs_training", True)
-    trained = trained or cfg.checkpoint is not None or cfg.resume is not None
-    if cfg.mode != Mode.train and not trained:
+    needs_training = getattr(OmegaConf.get_type(cfg.model), "needs_training", True)
+    untrained = cfg.checkpoint is None and cfg.resume is None
+    if cfg.mode != Mode.train and needs_training and untrained:
         raise ConfigError(
             "checkpoint", f"mode={cfg.mode.name} needs a trained run: add checkpoint=<run dir>"
         )

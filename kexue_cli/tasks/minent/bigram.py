@@ -170,8 +170,7 @@ def _forward(
 ) -> float:
     """Summed weight of all ways to reach a position by a last word of length l.
 
-    before: the word in front, -1 if it has no number.
-
+    before: the word (or mark) in front, -1 if it has no number.
     room: arrays for weight (size + 1, max_length + 1), back-off mass, 1 / scale, and the last
     words worth following up. Every position is scaled to 1. Returns the log of the total.
     """
@@ -377,7 +376,10 @@ def _sample(
     s: Any,
     room: Any,
 ) -> float:
-    """Sample a stretch anew between two words (or marks), that behind it `length` long (0)."""
+    """Sample a stretch anew between two words (or marks), given all else.
+
+    length: of the word behind it, in characters; 0 for the mark. Returns the log weight.
+    """
     size = end - begin
     _count_piece(ids, begin, size, before, behind, ends, -1, b, s.dependent)
     total = _forward(ids, begin, size, before, b, spelled, s, room)
