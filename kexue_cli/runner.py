@@ -25,7 +25,7 @@ from kexue_cli.run.ranks import Ranks, joined
 from kexue_cli.run.record import RunRecord
 from kexue_cli.run.seeds import Seeds
 from kexue_cli.run.signals import StopFlag
-from kexue_cli.run.summary import say_results, say_start
+from kexue_cli.run.summary import say_changes, say_results, say_start
 from kexue_cli.tasks.base import Metric, Task
 
 
@@ -79,6 +79,7 @@ def _open(
         console.open_log(directory.path / "run.log")
     record = RunRecord.start(directory, config, overrides)
     record.update(**device.describe(), ranks=ranks.size)
+    earlier = _earlier_config(directory)
     directory.write_text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     directory.write_text(".hydra/overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
     log = MetricsLog(
@@ -89,7 +90,17 @@ def _open(
     ctx = Context(cfg, directory, record, log, device, seeds, stop, ranks, console)
     ctx.resume = _resume_state(ctx)
     say_start(ctx)
+    if cfg.resume is not None:
+        say_changes(ctx, earlier)
     return ctx
+
+
+def _earlier_config(directory: RunDirectory) -> dict[str, Any]:
+    """What the run in this directory began with; {} for a new one."""
+    path = directory.path / "config.yaml"
+    earlier = OmegaConf.load(path) if path.exists() else OmegaConf.create({})
+    assert isinstance(earlier, DictConfig)
+    return plain(earlier)
 
 
 def _directory(cfg: DictConfig, ranks: Ranks) -> RunDirectory:

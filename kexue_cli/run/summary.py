@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from kexue_cli.config import plain
 from kexue_cli.run.console import show
 
 if TYPE_CHECKING:
@@ -33,6 +34,33 @@ def _settings(node: Any) -> str:
     hidden = ("_target_", "name", "task")
     items = [(key, node[key]) for key in node if key not in hidden and node[key] is not None]
     return "  ".join(f"{key}={getattr(value, 'name', value)}" for key, value in items)
+
+
+def say_changes(ctx: Context, earlier: dict[str, Any]) -> None:
+    """Settings that are not those of `earlier`, the configuration the run began with."""
+    now = plain(ctx.cfg)
+    changed = [
+        f"{key}={_word(new)} (was {_word(old)})"
+        for group in ("seed", "task", "model", "data", "optim")
+        for key, old, new in _differences(group, earlier.get(group), now[group])
+    ]
+    if changed:
+        ctx.console.say(
+            f"changed since the run began: {', '.join(changed)}; what is done is not done again"
+        )
+
+
+def _differences(key: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key and both values of everything that differs in two trees."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield key, old, new
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def say_results(ctx: Context, metrics: dict[str, Any]) -> None:

@@ -36,8 +36,8 @@ Rows = NDArray[np.integer]
 CHUNK = 16  # questions answered together
 SHOWN = 5  # candidates of a question asked from the shell
 COLLAPSED = (
-    "all {} answers are empty: no score is above task.threshold={:g}, the highest of a start or "
-    "end is {:.3g}. Most labels are 0, so this lasts for the first epochs: train longer, keep "
+    "all {} answers are empty: no score is above task.threshold={:g}, the highest is "
+    "{:.3g}. Most labels are 0, so this lasts for the first epochs: train longer, keep "
     "optim.ema_decay low for short runs, or raise task.positive"
 )
 

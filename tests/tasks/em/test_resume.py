@@ -155,6 +155,17 @@ def test_a_finished_run_is_not_fitted_again(em: Run, monkeypatch: pytest.MonkeyP
     assert (first / "metrics.json").read_text() == before
 
 
+def test_going_on_says_which_settings_are_new(em: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("task.plots=false", "model.n_init=2")
+    first = em(*words)
+    em(*words, f"resume={first}")
+    assert "changed since" not in capsys.readouterr().out
+    em(*words, "model.tol=1e-4", f"resume={first}")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "changed since the run began: model.tol=0.0001 (was " in said
+    assert "; what is done is not done again" in said
+
+
 def test_an_unfinished_fit_is_no_model_to_predict_with(
     em: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

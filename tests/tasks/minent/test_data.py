@@ -199,6 +199,13 @@ def test_wrong_encoding_names_file_byte_and_setting(tmp_path):
     )
 
 
+def test_big5_is_told_from_gb18030(tmp_path):
+    file = tmp_path / "big5.txt"
+    file.write_bytes("這是一個在中國的故事，說的是他們來時的路。\n".encode("big5"))
+    with pytest.raises(UserError, match=r"data\.encoding=big5"):
+        pieces(open_corpus(TextData(path=str(file))).read())
+
+
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
 def test_error_byte_is_right_for_any_block_size(tmp_path, block):
     file = tmp_path / "bad.txt"
