@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from kexue_cli.errors import UserError
 
 NAME = "score"
 HELP = "score answers as SogouQA, CMRC 2018, SQuAD or WebQA do"
+WITHOUT_LISTS = (
+    "note: the fuzzy scores are without the synonyms and county names of WebQA's tool, so fewer "
+    "answers are right than by the tool; --lists <its folder evaluation> reads them"
+)
 SCHEMAS = ("BO", "BO2", "BIO", "BIO2", "BIO3")
 
 
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         result = score_sogouqa.score(args.file, args.answers, args.punctuation)
     elif args.contest == "webqa":
         result = score_webqa.score(args.file, args.answers, args.lists, args.schema)
+        if args.lists is None:
+            print(WITHOUT_LISTS, file=sys.stderr)
     else:
         module = {"cmrc": score_cmrc, "squad": score_squad}[args.contest]
         result = module.score(args.file, args.answers)

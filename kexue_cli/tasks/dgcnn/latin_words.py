@@ -12,16 +12,18 @@ import re
 # Those that NLTK's English model knows too (it does not know e.g. or no.); of initials, the ones
 # after which it lets a number follow.
 ABBREVIATION_LIST = """
-    adm ala ariz aug ave bros calif co col colo conn corp ct dec dr feb fla ga gen ill inc jan jr
-    kan ky lt ltd maj messrs mich minn mr mrs ms nev nov oct okla ore pa ph.d prof rep sen sep sept
-    sr st tenn va vs vt wash wis a.a a.d a.m d.c j.c j.p j.r l.a n.c n.h n.j n.v n.y p.m r.i s.a s.c
-    s.g u.k u.n u.s u.s.a u.s.s.r c d e f g h k l m n p r s t v w
+    adm ala ariz aug ave bros calif co col colo conn corp ct dec dr feb fla fri ft ga gen ill inc
+    jan jr kan ky lt ltd maj messrs mg mich minn mr mrs ms nev nov oct ok okla ore pa ph.d prof rep
+    sen sep sept sr st tenn tues va vs vt wash wed wis yr a.a a.d a.m d.c j.c j.p j.r l.a n.c n.h
+    n.j n.v n.y p.m r.i s.a s.c s.g u.k u.n u.s u.s.a u.s.s.r c d e f g h k l m n p r s t v w
 """
 ABBREVIATIONS = frozenset(ABBREVIATION_LIST.split())
 # The stop, and what shows that a token ends with it: white space before more text, or punctuation.
 SENTENCE_END = re.compile(r"(?P<word>\S*?)[.?!](?:\s+(?=\S)|(?=[?!)\";}\]*:@'({\[]))")
 CLOSING = re.compile(r"[\"')\]}]+(?:\s+|$)")
-OPENING = re.compile(r"[\"(\[{<,;)\]}]")
+DASHES_OR_DOTS = re.compile(r"-{2,}|\.{2,}")
+# A token of Punkt's at the end of a word: the left class cannot begin it, the right one ends it.
+LAST_TOKEN = re.compile(r"[^(\"`{\[:;&#*@)}\]\-,][^?!)\";}\]*:@'({\[]*$")
 INITIAL_OR_NUMBER = re.compile(r"[^\W\d]|[.,]?\d[\d,.]*")
 LAST_STOP = re.compile(r"([^.])\.([\])}>\"'»”’ ]*)\s*$")
 CLITICS = [re.compile(r"([^' ])('s|'m|'d|') "), re.compile(r"([^' ])('ll|'re|'ve|n't) ")]
@@ -67,7 +69,8 @@ def sentences(run: str) -> list[str]:
 
 def goes_on(word: str, rest: str) -> bool:
     """Whether the stop between these is part of the word: an abbreviation, initial or number."""
-    bare = OPENING.split(word)[-1]
+    token = LAST_TOKEN.search(DASHES_OR_DOTS.split(word)[-1])
+    bare = token.group() if token else ""
     if bare in ABBREVIATIONS:
         return True
     # After an initial or a number, lower case or punctuation shows that the sentence goes on.

@@ -26,7 +26,7 @@ from kexue_cli.tasks.dgcnn.question_files import (
 )
 from kexue_cli.tasks.dgcnn.records import Question
 from kexue_cli.tasks.dgcnn.text_files import as_json, as_text
-from kexue_cli.tasks.dgcnn.webqa_synonyms import Lists, SynonymMatcher, plain
+from kexue_cli.tasks.dgcnn.webqa_synonyms import WHITE_SPACE, Lists, SynonymMatcher, plain
 
 Match = Callable[[str, str], bool]  # reference, answer
 NO_RESULT = "no_result"  # what a system may say instead of nothing
@@ -138,7 +138,7 @@ def vote(answers: Sequence[Sequence[str]]) -> list[str]:
 
     Several stay where they are equally frequent.
     """
-    squeezed = [["".join(text.split()) for text in texts] for texts in answers]
+    squeezed = [[WHITE_SPACE.sub("", text) for text in texts] for texts in answers]
     counts = Counter(text for texts in squeezed for text in texts)
     if not counts:
         return []
@@ -181,14 +181,19 @@ def of_tokens(item: Item, path: Path) -> Asked:
             tokens = tuple(entry["evidence_tokens"])
             key = id_in(entry, "e_key", len(evidences))
             evidences.append(Evidence(key, references, tokens))
-        every = dict.fromkeys(text for e in evidences for text in e.references)
-        real = tuple(text for text in every if text.lower() != NO_ANSWER)
-        return Asked(str(item.value["q_key"]), real or tuple(every), tuple(evidences))
+        answered = [e.references for e in evidences if not says_nothing(e.references)]
+        real = tuple(dict.fromkeys(text for references in answered for text in references))
+        return Asked(str(item.value["q_key"]), real or (NO_ANSWER,), tuple(evidences))
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{path}, line {item.line}: {error}; expected q_key and evidences with evidence_tokens "
             "and golden_answers"
         ) from error
+
+
+def says_nothing(references: Sequence[str]) -> bool:
+    """Whether the one reference of an evidence is that it holds no answer."""
+    return [text.lower() for text in references] == [NO_ANSWER]
 
 
 Given = dict[str, dict[str, list[str]] | list[str]]

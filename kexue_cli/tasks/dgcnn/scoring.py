@@ -29,7 +29,7 @@ def total(pairs: Sequence[Pair], scorer: Scorer) -> dict[str, float]:
 
 
 def _sogouqa(answer: str, references: Sequence[str]) -> Pair:
-    given = encode(answer.translate(ONE_LINE).strip())
+    given = encode(answer.translate(ONE_LINE)).strip()  # of bytes: only ASCII blanks
     accepted = [encode(reference.translate(ONE_LINE)) for reference in references]
     known = Accepted(accepted[0], frozenset(accepted))
     return is_right(given, known, SOGOUQA), best_f1(given, known, SOGOUQA)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.dgcnn.question_files import answers_in
 from kexue_cli.tasks.dgcnn.text_files import as_json, as_text
 
 
@@ -72,10 +73,23 @@ def questions_of(articles: list[Any], path: Path) -> Iterator[Question]:
         try:
             for paragraph in article.get("paragraphs", [article]):
                 for qa in paragraph["qas"]:
-                    texts = [a["text"] if isinstance(a, dict) else a for a in qa["answers"]]
-                    yield Question(qa["id"] if "id" in qa else qa["query_id"], tuple(texts))
-        except (KeyError, TypeError, AttributeError) as error:
+                    yield question_of(qa)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path}, article {number}: not of SQuAD's form: expected paragraphs → qas → id, "
                 f"answers → text ({type(error).__name__}: {error})"
             ) from error
+
+
+def question_of(qa: dict[str, Any]) -> Question:
+    """Its id and references; these as SQuAD has them, as columns, or as plain texts."""
+    id = qa["id"] if "id" in qa else qa["query_id"]
+    if not isinstance(id, str):
+        raise TypeError(f"an id must be a text, found {json.dumps(id)[:60]}")
+    if "answers" not in qa:
+        raise KeyError("answers")
+    texts = [a["text"] if isinstance(a, dict) else a for a in answers_in(qa)]
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"an answer must be a text, found {json.dumps(text)[:60]}")
+    return Question(id, tuple(texts))

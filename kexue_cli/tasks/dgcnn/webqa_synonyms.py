@@ -13,10 +13,12 @@ from pathlib import Path
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.dgcnn.element_table import read_table
+from kexue_cli.tasks.dgcnn.text_files import as_text
 from kexue_cli.tasks.dgcnn.webqa_names import COUNTRIES, PEOPLES, UNITS
 from kexue_cli.tasks.dgcnn.webqa_regions import RegionMatcher, longest_first, provinces
 
-WHITE_SPACE = re.compile(r"\s+")
+# In Unicode 5.2, which the tool knows, the Mongolian vowel separator is white space.
+WHITE_SPACE = re.compile(r"[\s\u180e]+")
 DIGITS = r"〇一二三四五六七八九十百千万亿兆\d"
 QUOTED = re.compile(r"ur'((?:[^'\\]|\\.)*)'")
 
@@ -69,7 +71,7 @@ class Lists:
 def text_of(folder: Path, name: str) -> str:
     """A file of the tool."""
     try:
-        return (folder / name).read_text(encoding="utf-8")
+        return as_text((folder / name).read_bytes(), str(folder / name))
     except OSError as error:
         raise UserError(
             f"{folder / name}: cannot be read ({error.strerror}); --lists expects the folder "
@@ -111,8 +113,8 @@ class SynonymMatcher:
 
 
 def plain(text: str) -> str:
-    """Lower case without white space."""
-    return WHITE_SPACE.sub("", text).lower()
+    """Lower case without white space, one character for each as in the tool: İ is i, every Σ σ."""
+    return "".join(character.lower()[0] for character in WHITE_SPACE.sub("", text))
 
 
 def rules(lists: Lists) -> tuple[list[re.Pattern[str]], list[re.Pattern[str]]]:

@@ -42,6 +42,9 @@ def test_given_predictions_score_as_with_the_official_tool(data_dir):
         ("cannot, 'tis gotta—", "can not , 't is got ta —"),
         ("don't'", "do n't '"),
         ("it's", "it 's"),
+        ("ok. it", "ok. it"),
+        ("no. #1. co", "no . # 1. co"),
+        ("don't. ; i", "do n't . ; i"),
         ("", ""),
     ],
 )
@@ -105,4 +108,21 @@ def test_an_answer_file_of_another_form_is_refused_with_its_article(tmp_path):
     predictions = tmp_path / "predictions.json"
     predictions.write_text("{}")
     with pytest.raises(UserError, match=r"dev\.json, article 0: not of SQuAD's form"):
+        score(predictions, answers)
+
+
+@pytest.mark.parametrize(
+    ("qa", "message"),
+    [
+        ({"id": "a", "answers": [{"text": None}]}, r"an answer must be a text, found null"),
+        ({"id": ["a"], "answers": []}, r"an id must be a text"),
+        ({"id": "a", "answers": {"text": ["x"]}}, r"not of SQuAD's form"),
+        ({"id": "a"}, r"not of SQuAD's form"),
+    ],
+)
+def test_references_and_ids_must_be_texts(tmp_path, qa, message):
+    answers, predictions = tmp_path / "dev.json", tmp_path / "predictions.json"
+    answers.write_text(json.dumps({"data": [{"paragraphs": [{"qas": [qa]}]}]}))
+    predictions.write_text("{}")
+    with pytest.raises(UserError, match=message):
         score(predictions, answers)

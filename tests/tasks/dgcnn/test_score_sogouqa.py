@@ -10,7 +10,9 @@ import pytest
 from kexue_cli.errors import UserError
 from kexue_cli.manage.cli import main
 from kexue_cli.tasks.dgcnn import score_sogouqa
+from kexue_cli.tasks.dgcnn.config import Scorer
 from kexue_cli.tasks.dgcnn.score_sogouqa import Accepted, Normaliser, best_f1, is_right, score
+from kexue_cli.tasks.dgcnn.scoring import one
 
 NORMALISE = Normaliser()
 
@@ -136,3 +138,8 @@ def test_the_command_tells_bad_input_in_one_line_and_prints_no_score(files, caps
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "line 1: id '9'" in printed.err
+
+
+def test_a_run_scores_blanks_as_the_files_scorer_does():
+    assert one("\xa0A", ["A"], Scorer.sogouqa) == (False, pytest.approx(2 / 3))
+    assert one(" A\r", ["A"], Scorer.sogouqa) == (True, 1.0)

@@ -48,6 +48,12 @@ def test_squad_1_takes_the_best_reference_and_scores_missing_predictions_zero(tm
     assert (found["questions"], found["unanswered"]) == (3, 1)
 
 
+def test_references_in_columns_are_read(tmp_path):
+    qa = {"id": "a", "answers": {"text": ["gold", "solid gold"], "answer_start": [6, 0]}}
+    found = score(*squad_files(tmp_path, [qa], {"a": "gold"}))
+    assert (found["em"], found["f1"]) == (100.0, 100.0)
+
+
 def test_two_texts_without_words_match_exactly_but_share_no_word_in_squad_1(tmp_path):
     found = score(*squad_files(tmp_path, [question("a", "The")], {"a": "a"}))
     assert (found["em"], found["f1"]) == (100.0, 0.0)

@@ -10,7 +10,7 @@ import pytest
 from kexue_cli.errors import UserError
 from kexue_cli.manage.cli import main
 from kexue_cli.tasks.dgcnn.score_webqa import chunks, score, vote
-from kexue_cli.tasks.dgcnn.webqa_synonyms import Lists, SynonymMatcher
+from kexue_cli.tasks.dgcnn.webqa_synonyms import Lists, SynonymMatcher, plain
 
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "golden" / "dgcnn_webqa.json").read_text(encoding="utf-8")
@@ -137,6 +137,26 @@ def test_an_id_twice_in_the_answers_is_refused(tmp_path: Path) -> None:
         score(written(tmp_path, {"a": "甲"}), tmp_path / "blog.json")
 
 
+def test_no_answer_beside_other_references_stays_one(tmp_path: Path) -> None:
+    def evidence(key: str, *answers: str) -> dict[str, Any]:
+        golden = [[answer] for answer in answers]
+        return {"e_key": key, "evidence_tokens": ["甲"], "golden_answers": golden}
+
+    both = [evidence("e", "no_answer", "甲"), evidence("f", "no_answer")]
+    apart = [evidence("e", "甲"), evidence("f", "no_answer")]
+    for evidences, right in ((both, 1.0), (apart, 0.0)):
+        line = {"q_key": "q", "question_tokens": ["?"], "evidences": evidences}
+        (tmp_path / "tokens.json").write_text(json.dumps(line))
+        found = score(written(tmp_path, {"q": "no_result"}), tmp_path / "tokens.json")
+        assert found["strict_recall"] == right
+
+
+def test_case_and_white_space_are_those_of_python_2() -> None:
+    assert plain("İzmir") == "izmir"
+    assert plain("ΟΔΟΣ") != "οδος"
+    assert plain("甲\u180e 乙\u3000") == "甲乙"
+
+
 def test_votes() -> None:
     assert vote([["甲"], ["乙"], ["甲 "]]) == ["甲"]
     assert vote([[], ["乙", "丙"], ["甲"]]) == ["乙", "丙"]
@@ -174,9 +194,17 @@ def test_a_folder_without_the_lists_is_refused(tmp_path: Path, blog: Path) -> No
         score(written(tmp_path, "a\t甲\n"), blog, tmp_path)
 
 
+def test_lists_in_another_encoding_are_refused(tmp_path: Path, blog: Path) -> None:
+    (tmp_path / "names.py").write_bytes("甲".encode("gb18030"))
+    with pytest.raises(UserError, match=r"names\.py, line 1: not UTF-8"):
+        score(written(tmp_path, "a\t甲\n"), blog, tmp_path)
+
+
 def test_the_command_prints_json(
     tmp_path: Path, blog: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = written(tmp_path, "a\t甲\nb\t唐\n")
     assert main(["score", "webqa", str(given), "--answers", str(blog), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["strict_f1"] == 1.0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["strict_f1"] == 1.0
+    assert "--lists" in printed.err  # the fuzzy score is not the tool's without them
