@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _start(words: list[str]) -> None:
     """Compose the configuration and run it, or do what another flag asks for."""
     from kexue_cli import command_line
+
+    command_line.refuse_broken_text(words)
     from kexue_cli.config import register_schemas
 
     if "-m" in words or "--multirun" in words:

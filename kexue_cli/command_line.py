@@ -47,18 +47,31 @@ def quoted(words: list[str]) -> list[str]:
     """Values of top-level texts (prompt=, resume=, output_dir=, …) in quotes for Hydra's grammar.
 
     Without them a space, comma or bracket in a text or a path would be a syntax error; so would
-    any letter beyond ASCII in a plain value of another key (data.path=红楼梦.txt).
+    any letter beyond ASCII or = in a plain value of another key (data.path=红楼梦.txt).
     """
     texts = {f.name for f in fields(RunConfig) if f.type in ("str", "str | None")}
     return [
-        _quoted(word) if word.partition("=")[0] in texts or _is_plain_unicode(word) else word
+        _quoted(word) if word.partition("=")[0] in texts or _needs_quotes(word) else word
         for word in words
     ]
 
 
-def _is_plain_unicode(word: str) -> bool:
+def refuse_broken_text(words: list[str]) -> None:
+    """Raise a UserError for a word that is not UTF-8: nothing that names it could be written."""
+    for word in words:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            shown = word.encode("utf-8", "backslashreplace").decode()
+            raise UserError(
+                f"{shown}: not UTF-8; rename the file, or give its folder or a glob that finds it"
+            ) from None
+
+
+def _needs_quotes(word: str) -> bool:
     value = word.partition("=")[2]
-    return not value.isascii() and not re.search(r"[\[\]{}()'\",$]", value)
+    beyond = not value.isascii() or "=" in value
+    return beyond and not re.search(r"[\[\]{}()'\",$]", value)
 
 
 def _quoted(word: str) -> str:
@@ -173,6 +186,11 @@ def explain(error: Exception, words: Sequence[str] = ()) -> str | None:
         return str(error)
     if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return None
+    if hasattr(error, "override"):  # what the grammar of overrides does not take
+        return (
+            f"{error.override}: {error}. A value with =, commas, brackets or quotes goes into "
+            "quotes: \"key='a=b, c'\""
+        )
     if (message := _explain_unknown_option(str(error), words)) is not None:
         return message
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -142,6 +142,7 @@ def _status_recorded(ctx: Context) -> Iterator[None]:
         ctx.console.say(f"Stopped. Go on with: kexue-run resume={ctx.directory.path}")
         raise
     except BaseException as error:
+        ctx.console.to_log(f"error: {type(error).__name__}: {error}")
         ctx.record.finish("failed", f"{type(error).__name__}: {error}")
         raise
     else:

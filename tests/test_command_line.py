@@ -71,6 +71,8 @@ def test_help_names_every_task_model_and_data_set_with_its_line(kexue_run: Run) 
         (["resume=."], "resume=.: not a run directory"),
         (["limit.steps=0"], "limit.steps: must be above 0, found 0"),
         (["seed"], "missing EQUAL"),
+        (["data.path=a=b,c"], "goes into quotes"),
+        (["data.path=\udcba.csv"], "data.path=\\udcba.csv: not UTF-8; rename the file"),
         (["-m", "seed=0,1", "--cfg", "job"], "--cfg shows one configuration, -m makes several"),
         (["-m", "seed=0,1", "--cfg=job"], "--cfg=job shows one configuration, -m makes several"),
     ],

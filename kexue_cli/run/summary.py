@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FILES_TO_NAME = ("submission.csv", "predictions.csv", "metrics.json", "checkpoints", "plots")
 
+FILES_OF_EVERY_RUN = ("config.yaml", "run.json", "run.log", "metrics.jsonl")
+
 
 def say_start(ctx: Context) -> None:
     """What runs, where, with which settings."""
@@ -87,6 +89,13 @@ def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
     for name in FILES_TO_NAME:
         if (ctx.directory.path / name).exists():
             ctx.console.say(f"  {ctx.directory.path / name}")
+    own = sorted(
+        path.name
+        for path in ctx.directory.path.iterdir()
+        if path.is_file() and path.name not in (*FILES_TO_NAME, *FILES_OF_EVERY_RUN)
+    )
+    if own:
+        ctx.console.say(f"  there, too: {', '.join(own)}")
 
 
 def _compared(ctx: Context, splits: dict[str, dict[str, Any]]) -> Iterator[dict[str, str]]:

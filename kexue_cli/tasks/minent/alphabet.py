@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 SPACE, OTHER, HAN, LATIN, DIGIT, LETTER = range(6)
 ALONE, WHOLE, FREE = range(3)  # groups
 NEWLINE = 10
+JOINER = 0x200D
 POINTS, PERCENTS = (np.array([ord(c) for c in text], np.uint32) for text in (".．·:：∶", "%％‰"))
 HAN_NUMERALS = np.array([ord(c) for c in "〇○零一二三四五六七八九十百千万亿"], np.uint32)
 UNIFORM_FROM = 0x20000  # from here on there are Han characters and others, by HAN_RANGES alone
@@ -65,8 +66,7 @@ class Alphabet:
 def class_table() -> NDArray[np.uint8]:
     """Class of every code point, (0x110000,) uint8."""
     numbers = np.arange(UNIFORM_FROM)
-    categories = "".join(map(unicodedata.category, map(chr, range(UNIFORM_FROM))))
-    general, detail = np.frombuffer(categories.encode(), np.uint8).reshape(-1, 2).T
+    general, detail = _categories()
     classes = np.full(UNIFORM_FROM, OTHER, np.uint8)
     letters = (general == ord("L")) | (general == ord("M"))
     classes[letters] = LETTER
@@ -81,6 +81,40 @@ def class_table() -> NDArray[np.uint8]:
     for first, end in HAN_RANGES:
         table[first:end] = HAN
     return table
+
+
+@cache
+def _categories() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """First and second letter of the general category of the code points below UNIFORM_FROM."""
+    both = "".join(map(unicodedata.category, map(chr, range(UNIFORM_FROM))))
+    first, second = np.frombuffer(both.encode(), np.uint8).reshape(-1, 2).T
+    return first, second
+
+
+@cache
+def attached_table() -> NDArray[np.bool_]:
+    """Which code points belong to the character before them, (0x110000,).
+
+    Combining marks, joiners, the soft hyphen, selectors of variants, tones of skin.
+    """
+    table = np.zeros(0x110000, np.bool_)
+    table[:UNIFORM_FROM] = _categories()[0] == ord("M")
+    for first, end in ((0x200C, 0x200E), (0xAD, 0xAE), (0x1F3FB, 0x1F400), (0xE0020, 0xE01F0)):
+        table[first:end] = True
+    return table
+
+
+def attached(characters: NDArray[np.uint32], apart: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Which characters (characters,) go with the one before; None where none does.
+
+    apart as in `in_numbers`. What follows a joiner goes with it, too, as in 👨‍👩‍👧.
+    """
+    found = attached_table()[characters]
+    if not found.any():
+        return None
+    found[1:] = (found[1:] | (characters[:-1] == JOINER)) & ~apart
+    found[0] = False
+    return found
 
 
 def in_numbers(

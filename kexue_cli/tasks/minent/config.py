@@ -50,8 +50,8 @@ class TextData(DataConfig):
 
     name: str = "text"
     task: str = "minent"
-    path: str | None = None
-    """A file, a folder or a glob; .gz, .xz and .zst are unpacked."""
+    path: Any = None
+    """A file, a folder, a glob, or a list of such; .gz, .xz and .zst are unpacked."""
     encoding: str = "utf-8"
     alphabet: str = "auto"
     """`han`, `letters`, `any`, or `auto` by the share of Han characters."""

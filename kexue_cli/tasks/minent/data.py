@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import alphabet
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.reading import find_files, text_blocks
+from kexue_cli.tasks.minent.reading import BLOCK_BYTES, find_files, text_blocks
 from kexue_cli.tasks.minent.splitting import (
     CHUNK_CHARACTERS,
     Chunk,
@@ -25,6 +26,7 @@ from kexue_cli.tasks.minent.splitting import (
     chunks_of,
     code_points_of,
     concatenate,
+    split_at,
 )
 
 SAMPLE_BLOCKS = 8  # read to find out the script of the text
@@ -50,6 +52,13 @@ class Source:
                 return
             left -= len(lines) - 1
             yield block
+
+    def raw_blocks(self) -> Iterator[bytes]:
+        """The files as they are on the disk, block by block, for a fingerprint."""
+        for file in self.files:
+            with file.open("rb") as opened:
+                while block := opened.read(BLOCK_BYTES):
+                    yield block
 
     def _blocks(self) -> Iterator[str]:
         if not self.files:
@@ -150,9 +159,7 @@ def open_corpus(data: object, max_lines: int | None = None, han_numbers: str = "
         raise ConfigError(
             "data.path", "expected a file, a folder or a glob; for example data.path=book.txt"
         )
-    source = Source(
-        () if built_in else tuple(find_files(str(path))), str(getattr(data, "encoding", "utf-8"))
-    )
+    source = Source(() if built_in else files_of(path), str(getattr(data, "encoding", "utf-8")))
     spaces = str(getattr(data, "spaces", "cut"))
     sample = "".join(islice(source.blocks(), SAMPLE_BLOCKS))
     name = alphabet.choose(
@@ -174,6 +181,12 @@ def open_corpus(data: object, max_lines: int | None = None, han_numbers: str = "
     return Corpus(source, splitting, max_lines)
 
 
+def files_of(path: Any) -> tuple[Path, ...]:
+    """The files of `data.path`: one path, folder or glob, or a list of them."""
+    places = [path] if isinstance(path, str) else list(path)
+    return tuple(file for place in places for file in find_files(str(place)))
+
+
 def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
     """Word ends (characters of the corpus,) from the segmented file `data.gold`.
 
@@ -182,8 +195,11 @@ def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
     path = str(getattr(data, "gold", ""))
     splitting = replace(corpus.splitting, spaces="gold")
     source = Source(tuple(find_files(path, "data.gold")), corpus.source.encoding)
-    gold = Corpus(source, splitting, corpus.max_lines).read(key="data.gold")
     text = corpus.read()
+    wanted = None if corpus.max_lines is None else len(text.code_points)  # its lines may differ
+    gold = Corpus(source, splitting).read(wanted, key="data.gold")
+    if wanted is not None and len(gold.code_points) > wanted:
+        gold = split_at(gold, wanted)[0]
     size = min(len(gold.code_points), len(text.code_points))
     different = np.flatnonzero(gold.code_points[:size] != text.code_points[:size])
     if not len(different) and len(gold.code_points) == len(text.code_points):
@@ -191,9 +207,9 @@ def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
         return gold.gold
     place = int(different[0]) if len(different) else size
     line, column = _line_and_column(gold, place)
-    found, wanted = (_character(c.code_points, place) for c in (gold, text))
+    found, expected = (_character(c.code_points, place) for c in (gold, text))
     raise UserError(
-        f"{path}: line {line}, character {column} (spaces not counted): expected {wanted} as in "
+        f"{path}: line {line}, character {column} (spaces not counted): expected {expected} as in "
         f"the text, found {found}; the gold must be the same text with spaces added"
     )
 

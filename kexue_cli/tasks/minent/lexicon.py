@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,11 +71,21 @@ def read_lexicon(path: str | Path) -> Lexicon:
 
 
 def known_words(source: str) -> set[str]:
-    """Words to exclude: `jieba`'s dictionary, or the first field of every line of a file."""
+    """Words to exclude: `jieba`'s dictionary, the first column of a .csv or field of other files.
+
+    Raises UserError for a file that cannot be read or holds no word.
+    """
     if source == "jieba":
-        dictionary = Path(str(require("jieba", extra="zh").__file__)).parent / "dict.txt"
-        return {line.split()[0] for _, line in _lines(dictionary)}
-    return {line.split()[0] for _, line in _lines(source)}
+        source = str(Path(str(require("jieba", extra="zh").__file__)).parent / "dict.txt")
+    lines = [line for _, line in _lines(source)]
+    if source.endswith(".csv"):
+        rows = [row for row in csv.reader(lines) if row]
+        words = {row[0] for row in rows[rows[0][0] == "word" if rows else 0 :]}
+    else:
+        words = {line.split()[0] for line in lines}
+    if not words:
+        raise UserError(f"task.exclude={source}: expected a word on each line, found none")
+    return words
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT
 from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies
 from kexue_cli.tasks.minent.segmentation import Tally, line_end_flags, spaced_text
-from kexue_cli.tasks.minent.splitting import Chunk
+from kexue_cli.tasks.minent.splitting import Chunk, split_at
 from kexue_cli.tasks.minent.word_numbers import numbered_words
 
 if TYPE_CHECKING:
@@ -26,26 +26,29 @@ LOWERED = ("exponent", "min_pmi", "min_count", "min_proba")  # settings that kee
 def lexicon_table(tally: Tally, sample: Chunk, ends: NDArray[np.bool_]) -> pd.DataFrame:
     """One row a word: count, probability, gain in bits, left and right branching entropy.
 
+    The probability is the word's share of all tokens, punctuation and runs kept whole included.
     The gain is what the text saves by coding the word as one unit and not letter by letter:
     count (log2 p(word) - sum of log2 p(letter)). The entropies are those of `sample`, the first
     stretch of the text, as segmented by `ends`.
     """
     words = list(tally.words)
     counts = np.fromiter(tally.words.values(), np.int64, len(words))
+    tokens = int(counts.sum()) + sum(tally.others.values())
     letters = np.log(np.maximum(tally.characters, 1) / max(1, tally.characters.sum()))
     spelled = _sums(letters, words)
-    probability = counts / max(1, counts.sum())
+    probability = counts / max(1, tokens)
     whole = sample.letter_ends()
-    tokens = numbered_words(words, sample.letters()[whole], ends[whole])
-    left, right = branching_entropies(tokens, _sentence_ends(sample, ends), len(words) + 1)
+    known = [*words, *tally.others]  # a comma is another neighbour than a stop
+    numbers = numbered_words(known, sample.letters()[whole], ends[whole])
+    left, right = branching_entropies(numbers, _sentence_ends(sample, ends), len(known) + 1)
     return pd.DataFrame(
         {
             "word": words,
             "count": counts,
             "probability": probability,
             "gain_bits": counts * (np.log(probability) - spelled) / NATS_PER_BIT,
-            "left_entropy_bits": left[:-1],
-            "right_entropy_bits": right[:-1],
+            "left_entropy_bits": left[: len(words)],
+            "right_entropy_bits": right[: len(words)],
         }
     )
 
@@ -82,6 +85,11 @@ def write_new_words(ctx: Context, table: pd.DataFrame, known: set[str], source: 
     new = table[long & often & ~table["word"].isin(known)]
     new = new.sort_values("gain_bits", ascending=False)
     ctx.directory.write_table("new_words.csv", new)
+    if known.isdisjoint(table["word"]):
+        ctx.console.warn(
+            f"none of the {len(known):,} words of task.exclude={source} is in this lexicon; "
+            "expected a word at the beginning of each line, or in the first column of a .csv"
+        )
     if len(new):
         first = ", ".join(new["word"].head(10))
         ctx.console.say(f"{len(new):,} words are not in {source}: {first} …")
@@ -111,6 +119,9 @@ def explain_nothing(ctx: Context, tally: Tally, model: DictConfig) -> None:
         )
         return
     found = f"no word of several characters was found in {characters:,} characters"
+    if model.name == "lexicon":
+        ctx.console.warn(f"{found}: {model.path} has none that occurs there")
+        return
     if model.get("max_length") == 1:
         ctx.console.warn(f"{found}: model.max_length=1 allows none")
         return
@@ -124,6 +135,10 @@ def explain_nothing(ctx: Context, tally: Tally, model: DictConfig) -> None:
 
 def page(chunk: Chunk, ends: NDArray[np.bool_], splitting: str) -> str:
     """How the text was split, and its first lines before and after."""
+    line_ends = np.unique(chunk.line_ends[chunk.line_ends > 0])
+    if len(line_ends) > PAGE_LINES:
+        border = int(line_ends[PAGE_LINES - 1])
+        chunk, ends = split_at(chunk, border)[0], ends[:border]
     everything = np.zeros_like(ends)
     before = spaced_text(chunk, everything).splitlines()
     after = spaced_text(chunk, ends).splitlines()

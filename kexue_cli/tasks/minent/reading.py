@@ -7,6 +7,7 @@ import glob
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ BLOCK_BYTES = 1 << 22
 PACKED_BYTES = 1 << 14  # of a .zst file, unpacked at a time
 GUESSES = ("utf-8", "gb18030", "big5", "utf-16")
 # Most text in Big5 decodes as gb18030, too, but to rare characters.
+TWO_HIGH = re.compile(rb"[\x80-\xff]{2}")
 FREQUENT = "的一是不了在人有我他中大上和也地就出到子這個國來時說这个国来时说，。"
 
 
@@ -139,6 +141,11 @@ def _decode(
         return decoder.decode(block, final=not block)
     except UnicodeDecodeError as error:
         byte = position - len(pending) + error.start
+        if not block and encoding == "utf-8":
+            raise UserError(
+                f"{path}: ends at byte {byte} in the middle of a character: the file is cut short. "
+                "Get it whole, or mend its end"
+            ) from None
         found = error.object[error.start : error.start + 4].hex(" ")
         raise UserError(
             f"{path}: byte {byte} is not {encoding}: found {found} ({error.reason}). "
@@ -148,6 +155,8 @@ def _decode(
 
 def _advice(sample: bytes, encoding: str) -> str:
     """Name the encoding in which the block, cut to whole characters, reads most like Chinese."""
+    if not TWO_HIGH.search(sample):  # single letters with accents
+        return "Bytes beyond ASCII stand alone: try data.encoding=cp1252"
     texts = {guess: _decoded(sample, guess) for guess in GUESSES if guess != encoding}
     readable = {guess: text for guess, text in texts.items() if text is not None}
     if not readable:

@@ -28,7 +28,8 @@ class Chunk:
     line_ends    (newlines,) int64: number of characters before each newline (repeats: blank lines)
     gold         (characters,) bool or None: a gold word ends after this character
     numbers      (characters,) bool or None: part of a number, which is one letter, ZERO
-    uncut        (characters,) bool or None: a number goes on after this character, no word ends
+    uncut        (characters,) bool or None: a number goes on after this character, or a mark or
+                 joiner follows that goes with it; no word ends
     continues    the first piece goes on where the previous chunk's last piece stopped
     """
 
@@ -179,6 +180,10 @@ class Splitting:
         apart = after_space if self.spaces == "cut" else np.zeros_like(after_space)
         if self.sentence_ends:
             apart = apart | after_line
+        attached = alphabet.attached(characters, apart)
+        if attached is not None:
+            base = np.maximum.accumulate(np.where(attached, 0, np.arange(len(attached))))
+            classes = classes[base]
         groups = self.alphabet.groups(classes)
         numbers = uncut = None
         if self.numbers != "digits":
@@ -187,6 +192,10 @@ class Splitting:
             uncut = alphabet.han_number_goes_on(characters, apart)
             groups[uncut | np.append([False], uncut)[:-1]] = FREE
         new_piece = apart | (groups[1:] != groups[:-1]) | (groups[1:] == ALONE)
+        if attached is not None:
+            new_piece &= ~attached[1:]
+            goes_on = np.append(attached[1:], False)
+            uncut = goes_on if uncut is None else uncut | goes_on
         begins = np.concatenate(([True][: len(characters)], new_piece))
         starts = np.append(np.flatnonzero(begins), len(characters)).astype(np.int64)
         gold = None

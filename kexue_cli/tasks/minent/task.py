@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from kexue_cli.tasks.minent import outputs
 from kexue_cli.tasks.minent.data import Corpus, open_corpus, read_gold
 from kexue_cli.tasks.minent.lexicon import known_words
 from kexue_cli.tasks.minent.method import Method
-from kexue_cli.tasks.minent.segment import cut_chunk, cut_corpus, spread_ends
+from kexue_cli.tasks.minent.segment import cut_corpus, spread_ends
 from kexue_cli.tasks.minent.segmentation import Segmented, Tally, tally_and_write
 from kexue_cli.tasks.minent.splitting import Chunk
 
@@ -42,7 +41,8 @@ class MinentTask(Task):
         self.corpus: Corpus
         self.gold: NDArray[np.bool_] | None = None
         self.learned_letters: str | None = None  # of a loaded run: how its text was split
-        self.first: Chunk  # the beginning of the text, for samples of the result
+        self.first: Chunk  # the beginning of the text
+        self.sample: tuple[Chunk, NDArray[np.bool_]]  # and of what is written, with its word ends
         self.tally: Tally | None = None
         self.known: set[str] | None = None  # words that are not new
 
@@ -58,6 +58,9 @@ class MinentTask(Task):
         if not len(self.first.code_points):
             self.corpus.read()  # raises: nothing to segment
         ctx.fingerprint(self.first.code_points, self.first.starts)
+        for block in self.corpus.source.raw_blocks():
+            ctx.stop.raise_if_requested()
+            ctx.fingerprint(block)
         if self.cfg.data.gold is not None:
             self.gold = read_gold(self.cfg.data, self.corpus)
         ctx.console.say(self.corpus.splitting.describe())
@@ -146,22 +149,20 @@ class MinentTask(Task):
 
     def _watched(self, ctx: Context, stream: Segmented) -> Segmented:
         with ctx.console.progress(None, "segmenting", "characters") as bar:
-            for chunk, ends in stream:
+            for number, (chunk, ends) in enumerate(stream):
                 ctx.stop.raise_if_requested()
+                if not number:
+                    self.sample = chunk, ends
                 yield chunk, ends
                 bar.advance(len(ends))
 
-    @cached_property
-    def _sample(self) -> tuple[Chunk, NDArray[np.bool_]]:
-        return self.first, cut_chunk(self.first, self.method.cut)
-
     def _write_lexicon(self, ctx: Context, tally: Tally) -> None:
-        table = outputs.lexicon_table(tally, *self._sample)
+        table = outputs.lexicon_table(tally, *self.sample)
         outputs.write_lexicon(ctx, table)
         if self.known is not None:
             outputs.write_new_words(ctx, table, self.known, self.cfg.task.exclude)
         outputs.explain_nothing(ctx, tally, self.cfg.model)
-        page = outputs.page(*self._sample, self.corpus.splitting.describe())
+        page = outputs.page(*self.sample, self.corpus.splitting.describe())
         ctx.directory.write_text("before_after.txt", page)
 
     def plots(self, ctx: Context) -> None:

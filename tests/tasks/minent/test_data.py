@@ -9,7 +9,7 @@ import pytest
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.config import SpacedData, TextData
-from kexue_cli.tasks.minent.data import open_corpus
+from kexue_cli.tasks.minent.data import open_corpus, read_gold
 from kexue_cli.tasks.minent.reading import text_blocks
 from kexue_cli.tasks.minent.segment import cut_chunk, spread_ends
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
@@ -274,3 +274,46 @@ def test_reading_a_beginning_takes_little_more_than_is_wanted(tmp_path):
     corpus = open_corpus(TextData(path=str(tmp_path / "a.txt")))
     assert 8000 <= len(corpus.read(8000).code_points) < 9000
     assert len(corpus.read(10**6).code_points) == 17 * 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("I\u2764\ufe0fyou", ["I", "\u2764\ufe0f", "you"]),
+        (
+            "a\U0001f468\u200d\U0001f469\U0001f3fbb",
+            ["a", "\U0001f468\u200d\U0001f469\U0001f3fb", "b"],
+        ),
+        ("x1\ufe0f\u20e3y", ["x", "1\ufe0f\u20e3", "y"]),
+        ("م‌ن", ["م‌ن"]),
+        ("cafe\u0301s", ["cafe\u0301s"]),
+    ],
+)
+def test_marks_and_joiners_stay_with_their_character(tmp_path, text, wanted):
+    (tmp_path / "marks").write_text(text, encoding="utf-8")
+    chunk = open_corpus(TextData(path=str(tmp_path / "marks"), alphabet="letters")).read()
+    assert pieces(chunk) == wanted
+    every = cut_chunk(chunk, lambda letters, starts: np.ones(len(letters), np.bool_))
+    marks = np.isin(chunk.code_points[1:], [0xFE0F, 0x200D, 0x1F3FB, 0x20E3, 0x301, 0x200C])
+    assert not every[:-1][marks].any()  # no word begins with one
+
+
+def test_gold_with_other_lines_serves_a_limited_text(tmp_path):
+    (tmp_path / "text").write_text("abc\nde\nfgh\n")
+    (tmp_path / "gold").write_text("ab c d e f gh\n")
+    data = TextData(path=str(tmp_path / "text"), gold=str(tmp_path / "gold"))
+    gold = read_gold(data, open_corpus(data, max_lines=2))
+    np.testing.assert_array_equal(gold, [False, True, True, True, True])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("中文".encode()[:5], r"ends at byte 3 in the middle of a character"),
+        ("un caf\xe9aux lait".encode("cp1252"), r"try data\.encoding=cp1252"),
+    ],
+)
+def test_what_is_not_utf8_is_told_apart(tmp_path, content, message):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        open_corpus(TextData(path=str(tmp_path / "text")))

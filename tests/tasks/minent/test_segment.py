@@ -188,3 +188,11 @@ def test_branching_entropy_counts_neighbours_and_lets_sentence_ends_be_free():
     assert right[0] == pytest.approx(-(2 / 3) * np.log2(2 / 3) - (1 / 3) * np.log2(1 / 3))
     assert (left[1], left[2]) == (0, 0)
     assert right[1] == pytest.approx(1)
+
+
+def test_a_list_of_known_words_may_be_a_csv(tmp_path):
+    (tmp_path / "known.csv").write_text('word,count\nthe,3\n"a,b",1\n')
+    assert known_words(str(tmp_path / "known.csv")) == {"the", "a,b"}
+    (tmp_path / "none.txt").write_text("\n")
+    with pytest.raises(UserError, match=r"none\.txt: expected a word on each line, found none"):
+        known_words(str(tmp_path / "none.txt"))

@@ -351,3 +351,66 @@ def test_one_repeated_character_is_said_to_give_nothing():
     tally.characters[ord("b")] = 1
     explain_nothing(ctx, tally, DictConfig({}))
     assert len(said) == 1
+
+
+def own_entropies(rows, word):
+    """Left and right branching entropy of a word in lines; a line end is new each time."""
+    found = []
+    for step in (-1, 1):
+        beside = Counter(
+            line[i + step] if 0 <= i + step < len(line) else (number, i)
+            for number, line in enumerate(rows)
+            for i, token in enumerate(line)
+            if token == word
+        )
+        total = sum(beside.values())
+        found.append(-sum(n / total * np.log2(n / total) for n in beside.values()))
+    return found
+
+
+@pytest.mark.parametrize("model", ["best", "merge"])
+def test_the_lexicon_tells_of_the_text_that_is_written(kexue_run, prose, tmp_path, model):
+    text = prose.read_text().splitlines()
+    prose.write_text("".join(f"{a},{b}.\n" for a, b in zip(text[::2], text[1::2], strict=True)))
+    more = ["model.sweeps=8", "model.average=4"] if model == "best" else []
+    command = [*words(prose, model), "data=text", "data.spaces=strip", *more]
+    folder = tmp_path / run_dir(kexue_run(*command))
+    rows = [line.split() for line in lines_of(folder / "segmented.txt")]
+    page = (folder / "before_after.txt").read_text().split("\n\n")[1:]
+    assert [part.splitlines()[1].split() for part in page] == rows[:40]
+    tokens = Counter(token for row in rows for token in row)
+    letters = Counter("".join(token for row in rows for token in row))
+    bits = {c: np.log2(n / letters.total()) for c, n in letters.items()}
+    table = list(csv.DictReader(lines_of(folder / "lexicon.csv")))
+    assert {",", "."}.isdisjoint(row["word"] for row in table)
+    for row in table:
+        word, count = row["word"], tokens[row["word"]]
+        share = count / tokens.total()
+        assert int(row["count"]) == count
+        assert float(row["probability"]) == pytest.approx(share)
+        gain = count * (np.log2(share) - sum(bits[c] for c in word))
+        assert float(row["gain_bits"]) == pytest.approx(gain, abs=1e-6)
+        found = [float(row["left_entropy_bits"]), float(row["right_entropy_bits"])]
+        assert found == pytest.approx(own_entropies(rows, word), abs=1e-9)
+
+
+def test_a_change_far_behind_is_another_text(kexue_run, tmp_path):
+    prints = []
+    for last in "ab":
+        (tmp_path / "long.txt").write_text("abcab " * 800_000 + last + "\n")
+        command = [*words("long.txt", "lexicon"), "data=text", "model.path=given"]
+        (tmp_path / "given").write_text("ab 2\nc 1\n")
+        folder = run_dir(kexue_run(*command, "mode=predict"))
+        prints.append(json.loads((tmp_path / folder / "run.json").read_text())["data_fingerprint"])
+    assert prints[0] != prints[1]
+
+
+def test_several_files_are_one_text(kexue_run, tmp_path):
+    (tmp_path / "a b=1.txt").write_text("abc\n")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "d.txt").write_text("abd\n")
+    (tmp_path / "given").write_text("ab 2\n")
+    command = [*words("['a b=1.txt',c]", "lexicon"), "data=text", "model.path=given"]
+    folder = tmp_path / run_dir(kexue_run(*command))
+    assert lines_of(folder / "segmented.txt") == ["ab c", "ab d"]
+    assert "there, too: " in (folder / "run.log").read_text()
