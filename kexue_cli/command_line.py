@@ -187,10 +187,8 @@ def explain(error: Exception, words: Sequence[str] = ()) -> str | None:
     if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return None
     if hasattr(error, "override"):  # what the grammar of overrides does not take
-        return (
-            f"{error.override}: {error}. A value with =, commas, brackets or quotes goes into "
-            "quotes: \"key='a=b, c'\""
-        )
+        advice = "A value with =, commas, brackets or quotes goes into quotes: \"key='a=b, c'\""
+        return f"{error.override}: {error}. {advice if '=' in error.override else ''}".rstrip()
     if (message := _explain_unknown_option(str(error), words)) is not None:
         return message
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

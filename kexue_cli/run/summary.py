@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 FILES_TO_NAME = ("submission.csv", "predictions.csv", "metrics.json", "checkpoints", "plots")
 
-FILES_OF_EVERY_RUN = ("config.yaml", "run.json", "run.log", "metrics.jsonl")
+FILES_OF_EVERY_RUN = (
+    "config.yaml",
+    "run.json",
+    "run.log",
+    "metrics.jsonl",
+    "submission_rules.json",
+)
 
 
 def say_start(ctx: Context) -> None:
@@ -43,7 +49,7 @@ def say_changes(ctx: Context, earlier: dict[str, Any]) -> None:
     now = plain(ctx.cfg)
     changed = [
         f"{key}={_word(new)} (was {_word(old)})"
-        for group in ("seed", "task", "model", "data", "optim")
+        for group in ("seed", "task", "model", "data", "optim", "limit")
         for key, old, new in _differences(group, earlier.get(group), now[group])
     ]
     if changed:

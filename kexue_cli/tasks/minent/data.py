@@ -6,7 +6,7 @@ Reading is the same for a tweet and for 10 GB in one line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -183,7 +183,8 @@ def open_corpus(data: object, max_lines: int | None = None, han_numbers: str = "
 
 def files_of(path: Any) -> tuple[Path, ...]:
     """The files of `data.path`: one path, folder or glob, or a list of them."""
-    places = [path] if isinstance(path, str) else list(path)
+    several = isinstance(path, Sequence) and not isinstance(path, str)
+    places = list(path) if several else [path]
     return tuple(file for place in places for file in find_files(str(place)))
 
 

@@ -19,8 +19,8 @@ from kexue_cli.extras import require
 BLOCK_BYTES = 1 << 22
 PACKED_BYTES = 1 << 14  # of a .zst file, unpacked at a time
 GUESSES = ("utf-8", "gb18030", "big5", "utf-16")
-# Most text in Big5 decodes as gb18030, too, but to rare characters.
 TWO_HIGH = re.compile(rb"[\x80-\xff]{2}")
+# Most text in Big5 decodes as gb18030, too, but to rare characters.
 FREQUENT = "的一是不了在人有我他中大上和也地就出到子這個國來時說这个国来时说，。"
 
 
@@ -155,7 +155,7 @@ def _decode(
 
 def _advice(sample: bytes, encoding: str) -> str:
     """Name the encoding in which the block, cut to whole characters, reads most like Chinese."""
-    if not TWO_HIGH.search(sample):  # single letters with accents
+    if encoding != "cp1252" and not TWO_HIGH.search(sample):  # single letters with accents
         return "Bytes beyond ASCII stand alone: try data.encoding=cp1252"
     texts = {guess: _decoded(sample, guess) for guess in GUESSES if guess != encoding}
     readable = {guess: text for guess, text in texts.items() if text is not None}
