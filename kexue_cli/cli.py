@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from kexue_cli import command_line
 
     try:
+        command_line.refuse_broken_text(words)
         if "--help" in words or "-h" in words:
             from kexue_cli.help import print_help
 
@@ -47,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _start(words: list[str]) -> None:
     """Compose the configuration and run it, or do what another flag asks for."""
     from kexue_cli import command_line
-
-    command_line.refuse_broken_text(words)
     from kexue_cli.config import register_schemas
 
     if "-m" in words or "--multirun" in words:
