@@ -19,6 +19,7 @@ from kexue_cli.extras import require
 BLOCK_BYTES = 1 << 22
 PACKED_BYTES = 1 << 14  # of a .zst file, unpacked at a time
 GUESSES = ("utf-8", "gb18030", "big5", "utf-16")
+OF_SURROGATES = ("utf-7", "unicode-escape", "raw-unicode-escape")  # may hold halves of pairs
 TWO_HIGH = re.compile(rb"[\x80-\xff]{2}")
 # Most text in Big5 decodes as gb18030, too, but to rare characters.
 FREQUENT = "的一是不了在人有我他中大上和也地就出到子這個國來時說这个国来时说，。"
@@ -125,6 +126,8 @@ def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
     """A decoder; a ConfigError for what is no encoding of text."""
     try:
         "".encode(encoding)  # refuses hex and the like, too
+        if codecs.lookup(encoding).name in OF_SURROGATES:
+            raise LookupError
         return codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
     except (LookupError, UnicodeError):
         raise ConfigError(

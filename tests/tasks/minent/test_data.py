@@ -253,7 +253,7 @@ def test_a_line_end_of_two_characters_is_one_wherever_blocks_end(tmp_path):
         assert "".join(text_blocks(file, "utf-8", block)) == "ab\ncd\ne\n"
 
 
-@pytest.mark.parametrize("encoding", ["hex", "rot13", "base64", "undefined"])
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "base64", "undefined", "utf-7"])
 def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
     (tmp_path / "a").write_bytes(b"6162")
     with pytest.raises(ConfigError, match="unknown encoding"):
