@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 FILES_TO_NAME = ("submission.csv", "predictions.csv", "metrics.json", "checkpoints", "plots")
-
 FILES_OF_EVERY_RUN = (
     "config.yaml",
     "run.json",
@@ -20,6 +19,7 @@ FILES_OF_EVERY_RUN = (
     "metrics.jsonl",
     "submission_rules.json",
 )
+NAMED = 6  # files of a task's own
 
 
 def say_start(ctx: Context) -> None:
@@ -101,7 +101,8 @@ def say_results(ctx: Context, metrics: dict[str, Any]) -> None:
         if path.is_file() and path.name not in (*FILES_TO_NAME, *FILES_OF_EVERY_RUN)
     )
     if own:
-        ctx.console.say(f"  there, too: {', '.join(own)}")
+        more = f", {len(own) - NAMED} more" if len(own) > NAMED else ""
+        ctx.console.say(f"  there, too: {', '.join(own[:NAMED])}{more}")
 
 
 def _compared(ctx: Context, splits: dict[str, dict[str, Any]]) -> Iterator[dict[str, str]]:
