@@ -181,9 +181,9 @@ def of_tokens(item: Item, path: Path) -> Asked:
             tokens = tuple(entry["evidence_tokens"])
             key = id_in(entry, "e_key", len(evidences))
             evidences.append(Evidence(key, references, tokens))
-        answered = [e.references for e in evidences if not says_nothing(e.references)]
-        real = tuple(dict.fromkeys(text for references in answered for text in references))
-        return Asked(str(item.value["q_key"]), real or (NO_ANSWER,), tuple(evidences))
+        answered = [e for e in evidences if not says_nothing(e.references)]
+        every = dict.fromkeys(text for e in answered or evidences for text in e.references)
+        return Asked(str(item.value["q_key"]), tuple(every), tuple(evidences))
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{path}, line {item.line}: {error}; expected q_key and evidences with evidence_tokens "

@@ -180,7 +180,9 @@ def check(cfg: Any) -> None:
     if data.gold is not None and data.spaces == "gold":
         raise ConfigError("data.gold", "the spaces are the gold already; use data=text")
     if data.name != "pydoc" and not data.path:
-        raise ConfigError("data.path", "expected a file, a folder or a glob; data=pydoc needs none")
+        raise ConfigError(
+            "data.path", "expected a file, a folder, a glob or a list; data=pydoc needs none"
+        )
     for key, low, high in RANGES:
         value = model.get(key)
         if value is not None and not low <= value <= high:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import alphabet
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.reading import BLOCK_BYTES, find_files, text_blocks
+from kexue_cli.tasks.minent.reading import find_files, text_blocks
 from kexue_cli.tasks.minent.splitting import (
     CHUNK_CHARACTERS,
     Chunk,
@@ -52,13 +52,6 @@ class Source:
                 return
             left -= len(lines) - 1
             yield block
-
-    def raw_blocks(self) -> Iterator[bytes]:
-        """The files as they are on the disk, block by block, for a fingerprint."""
-        for file in self.files:
-            with file.open("rb") as opened:
-                while block := opened.read(BLOCK_BYTES):
-                    yield block
 
     def _blocks(self) -> Iterator[str]:
         if not self.files:
@@ -157,7 +150,8 @@ def open_corpus(data: object, max_lines: int | None = None, han_numbers: str = "
     built_in = getattr(data, "name", "") == "pydoc"
     if not built_in and not path:
         raise ConfigError(
-            "data.path", "expected a file, a folder or a glob; for example data.path=book.txt"
+            "data.path",
+            "expected a file, a folder, a glob or a list of them; for example data.path=book.txt",
         )
     source = Source(() if built_in else files_of(path), str(getattr(data, "encoding", "utf-8")))
     spaces = str(getattr(data, "spaces", "cut"))

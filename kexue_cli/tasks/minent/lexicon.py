@@ -78,14 +78,25 @@ def known_words(source: str) -> set[str]:
     if source == "jieba":
         source = str(Path(str(require("jieba", extra="zh").__file__)).parent / "dict.txt")
     lines = [line for _, line in _lines(source)]
-    if source.endswith(".csv"):
-        rows = [row for row in csv.reader(lines) if row]
-        words = {row[0] for row in rows[rows[0][0] == "word" if rows else 0 :]}
-    else:
-        words = {line.split()[0] for line in lines}
+    words = _first_column(lines, source) if source.endswith(".csv") else _first_fields(lines)
     if not words:
         raise UserError(f"task.exclude={source}: expected a word on each line, found none")
     return words
+
+
+def _first_fields(lines: list[str]) -> set[str]:
+    return {line.split()[0] for line in lines}
+
+
+def _first_column(lines: list[str], source: str) -> set[str]:
+    """Of a .csv, without the heading `word` that lexicon.csv has."""
+    try:
+        column = [row[0] for row in csv.reader(lines) if row]
+    except csv.Error as error:
+        raise UserError(
+            f"task.exclude={source}: not a .csv ({error}); is a quotation mark open?"
+        ) from error
+    return set(column[1:] if column[:1] == ["word"] else column)
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:

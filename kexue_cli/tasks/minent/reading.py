@@ -44,6 +44,19 @@ def find_files(path: str, key: str = "data.path") -> list[Path]:
     return found
 
 
+def stored_blocks(path: Path) -> Iterator[bytes]:
+    """A file as it is on the disk, packed or not, block by block.
+
+    Raises UserError where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
 def open_binary(path: Path) -> BinaryIO:
     """Open a plain, .gz, .xz or .zst file for reading bytes."""
     match path.suffix:

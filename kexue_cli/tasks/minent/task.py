@@ -17,6 +17,7 @@ from kexue_cli.tasks.minent import outputs
 from kexue_cli.tasks.minent.data import Corpus, open_corpus, read_gold
 from kexue_cli.tasks.minent.lexicon import known_words
 from kexue_cli.tasks.minent.method import Method
+from kexue_cli.tasks.minent.reading import stored_blocks
 from kexue_cli.tasks.minent.segment import cut_corpus, spread_ends
 from kexue_cli.tasks.minent.segmentation import Segmented, Tally, tally_and_write
 from kexue_cli.tasks.minent.splitting import Chunk
@@ -58,9 +59,10 @@ class MinentTask(Task):
         if not len(self.first.code_points):
             self.corpus.read()  # raises: nothing to segment
         ctx.fingerprint(self.first.code_points, self.first.starts)
-        for block in self.corpus.source.raw_blocks():
-            ctx.stop.raise_if_requested()
-            ctx.fingerprint(block)
+        for file in self.corpus.source.files:
+            for block in stored_blocks(file):
+                ctx.stop.raise_if_requested()
+                ctx.fingerprint(block)
         if self.cfg.data.gold is not None:
             self.gold = read_gold(self.cfg.data, self.corpus)
         ctx.console.say(self.corpus.splitting.describe())

@@ -144,7 +144,8 @@ def test_no_answer_beside_other_references_stays_one(tmp_path: Path) -> None:
 
     both = [evidence("e", "no_answer", "甲"), evidence("f", "no_answer")]
     apart = [evidence("e", "甲"), evidence("f", "no_answer")]
-    for evidences, right in ((both, 1.0), (apart, 0.0)):
+    none, empty = [evidence("e", "no_answer")], [evidence("e")]
+    for evidences, right in ((both, 1.0), (apart, 0.0), (none, 1.0), (empty, 0.0)):
         line = {"q_key": "q", "question_tokens": ["?"], "evidences": evidences}
         (tmp_path / "tokens.json").write_text(json.dumps(line))
         found = score(written(tmp_path, {"q": "no_result"}), tmp_path / "tokens.json")

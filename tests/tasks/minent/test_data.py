@@ -10,7 +10,7 @@ from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.config import SpacedData, TextData
 from kexue_cli.tasks.minent.data import open_corpus, read_gold
-from kexue_cli.tasks.minent.reading import text_blocks
+from kexue_cli.tasks.minent.reading import stored_blocks, text_blocks
 from kexue_cli.tasks.minent.segment import cut_chunk, spread_ends
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
 from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
@@ -296,6 +296,11 @@ def test_marks_and_joiners_stay_with_their_character(tmp_path, text, wanted):
     every = cut_chunk(chunk, lambda letters, starts: np.ones(len(letters), np.bool_))
     marks = np.isin(chunk.code_points[1:], [0xFE0F, 0x200D, 0x1F3FB, 0x20E3, 0x301, 0x200C])
     assert not every[:-1][marks].any()  # no word begins with one
+
+
+def test_a_stored_file_that_is_gone_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"gone: cannot be read"):
+        list(stored_blocks(tmp_path / "gone"))
 
 
 def test_gold_with_other_lines_serves_a_limited_text(tmp_path):

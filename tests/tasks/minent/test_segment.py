@@ -193,6 +193,9 @@ def test_branching_entropy_counts_neighbours_and_lets_sentence_ends_be_free():
 def test_a_list_of_known_words_may_be_a_csv(tmp_path):
     (tmp_path / "known.csv").write_text('word,count\nthe,3\n"a,b",1\n')
     assert known_words(str(tmp_path / "known.csv")) == {"the", "a,b"}
+    (tmp_path / "open.csv").write_text('"the,3\n' + "a,1\n" * 60_000)
+    with pytest.raises(UserError, match=r"open\.csv: not a \.csv .*quotation mark"):
+        known_words(str(tmp_path / "open.csv"))
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(UserError, match=r"none\.txt: expected a word on each line, found none"):
         known_words(str(tmp_path / "none.txt"))
