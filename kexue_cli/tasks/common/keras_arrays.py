@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import torch
 from torch import Tensor
 
 from kexue_cli.errors import UserError
+
+FAILURES = (
+    OSError, EOFError, ValueError, AttributeError, TypeError, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What numpy raises for files that are no npz of plain arrays."""
 
 
 def other_layout(name: str, array: np.ndarray) -> np.ndarray:
@@ -62,5 +68,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file (model.weights)") from error
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except FAILURES as error:
         raise UserError(f"{path}: not an npz of plain arrays ({error})") from error

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from kexue_cli.tasks.dgcnn.batches import collate
 from kexue_cli.tasks.dgcnn.dgcnn_2019 import Logits
@@ -61,6 +63,7 @@ class Found:
         start: (tokens,) scores of the window's tokens as first of an answer; end: as last.
         at: the window's first token in the passage.
         whole: log of the sum that the scores were divided by.
+        highest: the highest of what is compared with the threshold.
     """
 
     candidates: dict[str, float]
@@ -68,11 +71,18 @@ class Found:
     end: Floats
     at: int
     whole: float = 0.0
+    highest: float = 0.0
 
     def times(self, share: float) -> Found:
         """The same with every score multiplied by `share`."""
         candidates = {answer: share * score for answer, score in self.candidates.items()}
-        return replace(self, candidates=candidates, start=share * self.start, end=share * self.end)
+        return replace(
+            self,
+            candidates=candidates,
+            start=share * self.start,
+            end=share * self.end,
+            highest=share * self.highest,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class Answered:
         voted: the best candidates, best first.
         heat: per passage the scores of every character as first and as last of an answer; emptied
             where many questions are kept in memory.
-        highest: the highest of those scores.
+        highest: the highest of what is compared with the threshold.
     """
 
     voted: list[Voted]
@@ -210,16 +220,16 @@ class Answerer:
             for i, j, score in spans(s, e, widths, rules.threshold, rules.max_length):
                 answer = text[tokens.first[i] : tokens.last[j] + 1]
                 best[answer] = max(best.get(answer, 0.0), score)
-            found.append(Found(best, s, e, w.at))
+            highest = max(float(s.max(initial=0)), float(e.max(initial=0)))
+            found.append(Found(best, s, e, w.at, highest=highest))
         return found
 
     def _of_spans(
         self, logits: list[SpanLogits], part: list[Work], texts: list[str]
     ) -> list[Found]:
         """Probabilities of spans; occurrences of the same string add up."""
-        probabilities = torch.stack(
-            [span_probabilities(one.spans, one.none)[0] for one in logits]
-        ).mean(dim=0)[:, :, : self.rules.max_length]
+        tables = [span_probabilities(one.spans, one.none)[0] for one in logits]
+        probabilities = mean_of_tables(tables)[:, :, : self.rules.max_length]
         wholes = torch.stack([whole_logit(one.spans, one.none) for one in logits]).mean(dim=0)
         _, n, longest = probabilities.shape
         best, at = probabilities.flatten(1).topk(min(BEST_SPANS, n * longest), dim=1)
@@ -231,7 +241,7 @@ class Answerer:
             size = len(w.tokens)
             candidates = self._candidates(scored, w.tokens, text)
             heat = start[i, :size], end[i, :size]
-            found.append(Found(candidates, *heat, w.at, float(wholes[i])))
+            found.append(Found(candidates, *heat, w.at, float(wholes[i]), float(best[i].max())))
         return found
 
     def _candidates(
@@ -263,7 +273,7 @@ class Answerer:
             per_passage.append(best)
             tokens = passage_tokens(passage, self.level)
             heat.append((spread(parts, tokens, "start"), spread(parts, tokens, "end")))
-        highest = max((float(side.max(initial=0)) for pair in heat for side in pair), default=0.0)
+        highest = max((part.highest for parts in found for part in parts), default=0.0)
         return Answered(self._vote(asked, per_passage), heat, highest)
 
     def _vote(self, asked: Question, passages: list[dict[str, float]]) -> list[Voted]:
@@ -279,6 +289,13 @@ class Answerer:
         normalise = self.members[0].knowledge.text.normalise
         levelled = normalise(asked)
         return lambda answer: normalise(answer) not in levelled
+
+
+def mean_of_tables(tables: list[Tensor]) -> Tensor:
+    """Mean of span probabilities (batch, tokens, longest); where a table ends, the rest is 0."""
+    longest = max(table.shape[2] for table in tables)
+    padded = [functional.pad(table, (0, longest - table.shape[2])) for table in tables]
+    return torch.stack(padded).mean(dim=0)
 
 
 def sharing_a_softmax(found: list[list[Found]]) -> list[list[Found]]:

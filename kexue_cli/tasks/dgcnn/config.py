@@ -138,6 +138,16 @@ SCHEMAS: dict[str, type] = {
 }
 
 
+COUNTS = (
+    "batch_size", "max_length", "evaluate_every", "valid_questions", "max_answer_length", "window",
+    "together",
+)  # fmt: skip
+SIZES = {
+    "n_channels": 1, "pair_width": 1, "max_answer_length": 1, "n_heads": 0, "word_width": 0,
+    "gate_noise": 0,
+}  # fmt: skip
+
+
 def check(cfg: Any) -> None:
     """Rules across fields.
 
@@ -146,15 +156,8 @@ def check(cfg: Any) -> None:
     """
     check_data(cfg.data, cfg.mode.name == "train")
     task, model = cfg.task, cfg.model
-    for key in (
-        "batch_size",
-        "max_length",
-        "evaluate_every",
-        "max_answer_length",
-        "window",
-        "together",
-    ):
-        if task[key] < 1:
+    for key in COUNTS:
+        if task[key] is not None and task[key] < 1:
             raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
     for key in ("positive", "joined", "word_dropout", "threshold", "mention"):
         if not 0 <= task[key] <= 1:
@@ -165,12 +168,47 @@ def check(cfg: Any) -> None:
         raise ConfigError("task.together", f"1 with model={model.name}: it has no softmax of spans")
     if task.first.steps < 0 or task.second.steps < 0 or not task.first.steps + task.second.steps:
         raise ConfigError("task.first.steps", "nothing to train: both stages have no steps")
-    for key in ("dropout", "gate_dropout"):
+    for name in ("first", "second"):
+        check_stage(name, task[name])
+    if task.ensemble and cfg.mode.name == "train":
+        raise ConfigError(
+            "task.ensemble",
+            "one reader learns alone; the runs answer together in mode=evaluate or predict",
+        )
+    check_model(model)
+    check_question(cfg)
+
+
+def check_stage(name: str, stage: Any) -> None:
+    """Numbers of one stage; raises ConfigError."""
+    if stage.lr is not None and stage.lr <= 0:
+        raise ConfigError(f"task.{name}.lr", f"above 0, or null, found {stage.lr}")
+    if stage.patience is not None and stage.patience < 1:
+        raise ConfigError(f"task.{name}.patience", f"1 or more, or null, found {stage.patience}")
+
+
+def check_model(model: Any) -> None:
+    """Sizes and shares of a reader; raises ConfigError."""
+    for key, least in SIZES.items():
+        if model.get(key, least) < least:
+            raise ConfigError(f"model.{key}", f"{least} or more, found {model[key]}")
+    for key in ("dropout", "gate_dropout", "token_dropout"):
         if not 0 <= model.get(key, 0) < 1:
             raise ConfigError(f"model.{key}", f"from 0 to below 1, found {model[key]}")
+    for key in model:
+        if key.endswith("_dilations") and any(dilation < 1 for dilation in model[key]):
+            raise ConfigError(f"model.{key}", f"each 1 or more, found {list(model[key])}")
+    heads = model.get("n_heads", 0)
+    if heads and model.n_channels % heads:
+        raise ConfigError(
+            "model.n_heads", f"a divisor of {model.n_channels} channels, found {heads}"
+        )
     if model.name == "dgcnn_2018" and model.word_width < 1:
         raise ConfigError("model.word_width", "1 or more: dgcnn_2018 reads nothing but words")
-    check_question(cfg)
+    if not model.word_width and model.word_vectors is not None:
+        raise ConfigError(
+            "model.word_width", "0 reads characters only: give model.word_vectors=null, too"
+        )
 
 
 def check_question(cfg: Any) -> None:

@@ -128,8 +128,13 @@ def check_data(data: Any, trains: bool = True) -> None:
         if not 0 < weight < float("inf"):
             key = f"more[{i - 1}].weight" if i else "weight"
             raise ConfigError(f"data.{key}", f"above 0, found {weight}")
-    if data.name != "elements" and not data.path and not data.test_path:
+    for i, source in enumerate(data.more):
+        if (source.get("fill_to") or 0) < 0:
+            raise ConfigError(f"data.more[{i}].fill_to", f"0 or above, found {source.fill_to}")
+    if data.name != "elements" and not data.path and (trains or not data.test_path):
         raise ConfigError("data.path", "name a file of questions with passages")
+    if data.name == "elements" and data.n_folds > N_ELEMENTS:
+        raise ConfigError("data.n_folds", f"at most {N_ELEMENTS} elements, found {data.n_folds}")
     if trains and data.n_held_out and data.test_path:
         raise ConfigError("data.n_held_out", "data.test_path already is the test set: use 0")
     if data.exclude and getattr(data.repeated, "name", data.repeated) == "keep":
@@ -138,6 +143,7 @@ def check_data(data: Any, trains: bool = True) -> None:
         raise ConfigError("data.pool", "needs data.fill_to, the number of passages per question")
 
 
+N_ELEMENTS = 118
 LEAST = {
     "n_held_out": 0,
     "fill_to": 0,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +13,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.dgcnn.text_files import with_each_key_once
+from kexue_cli.tasks.dgcnn.words import UNPAIRED
 
 CHUNK = 1 << 20  # characters
 # Errors of the decoder whose position is where the string began, not where the text ended.
 MAY_GO_ON = ("Unterminated string", "Invalid \\escape", "Invalid \\uXXXX")
+# An object with one of these is a question or an article, not a table of questions by key.
+FIELDS = frozenset(
+    ("question", "query", "question_tokens", "passages", "evidences", "paragraphs", "qas")
+)
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes it
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,11 @@ class Item:
 def items(path: Path) -> Iterator[Item]:
     """Items of a file: of an array, also of one under the key `data`; of an object; or its lines.
 
+    Surrogates without their other half are U+FFFD, since UTF-8 cannot hold them.
+
     Raises:
-        UserError: the file cannot be read, is not UTF-8 or not JSON; it names the line.
+        UserError: the file cannot be read, is not UTF-8 or not JSON, or an object has a key twice;
+            it names the line.
     """
     with opened(path) as file:
         stream = Stream(path, file)
@@ -38,11 +50,8 @@ def items(path: Path) -> Iterator[Item]:
         if first == "[":
             yield from stream.array()
             stream.end()
-        elif first == "{" and stream.first_line_is_whole():
-            yield from stream.values()
         elif first == "{":
-            yield from stream.object()
-            stream.end()
+            yield from stream.objects()
         else:
             stream.fail(f"expected [ or {{ at the beginning of JSON, found {first!r}")
 
@@ -51,13 +60,14 @@ def items(path: Path) -> Iterator[Item]:
 def opened(path: Path) -> Iterator[TextIO]:
     """The file as text, errors of reading it in plain words."""
     try:
-        open_file = gzip.open if path.suffix == ".gz" else open
-        with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
-    except UnicodeDecodeError as error:
-        line = line_not_utf8(path)
-        raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
-    except (OSError, EOFError) as error:  # also what gzip finds wrong
+        try:
+            open_file = gzip.open if path.suffix == ".gz" else open
+            with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
+                yield file
+        except UnicodeDecodeError as error:
+            line = line_not_utf8(path)  # may find the file damaged, too
+            raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:  # also what gzip finds wrong
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); expected a file") from error
 
@@ -78,8 +88,9 @@ class Stream:
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.path, self.file = path, file
-        self.text, self.at, self.lines_before, self.ended = "", 0, 0, False
-        self.decoder = json.JSONDecoder()
+        self.text, self.at, self.ended = "", 0, False
+        self.lines_before, self.characters_before = 0, 0
+        self.decoder = json.JSONDecoder(object_pairs_hook=with_each_key_once)
 
     @property
     def line(self) -> int:
@@ -98,6 +109,7 @@ class Stream:
     def more(self) -> bool:
         """Let the window begin here and reach further; whether there was more."""
         self.lines_before += self.text.count("\n", 0, self.at)
+        self.characters_before += self.at
         rest = self.text[self.at :]
         added = self.file.read(max(CHUNK, len(rest)))
         self.text, self.at, self.ended = rest + added, 0, not added
@@ -133,12 +145,15 @@ class Stream:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.at)
+                if SURROGATE.search(self.text, self.at, end):
+                    value = mended(value)
             except json.JSONDecodeError as error:
                 ahead = error.pos - self.at  # stays right when the window moves
                 cut_off = error.pos >= len(self.text) - 16 or error.msg.startswith(MAY_GO_ON)
                 if not (cut_off and self.more()):
                     self.fail(error.msg, self.at + ahead)
-            except (RecursionError, ValueError) as error:  # too deep, or a number too long
+            except (RecursionError, ValueError) as error:
+                # Nested too deep, a number too long, or a key twice in an object.
                 self.fail(str(error))
             else:
                 # A number at the very end of the window may have further digits.
@@ -159,20 +174,52 @@ class Stream:
             if self.take(",]") == "]":
                 return
 
-    def object(self) -> Iterator[Item]:
-        """The values of the array under `data`, or all values with their keys."""
+    def objects(self) -> Iterator[Item]:
+        """What begins with an object: a table, or values one after the other, as in JSON lines.
+
+        A table has an array under `data`, or an object for each key. Which it is shows late where
+        other values come first; they are held till then.
+        """
+        line, begin = self.line, self.characters_before + self.at
+        held: list[Item] = []
+        table, has_data = False, False
+        for item in self.members():
+            if item.value is IN_ARRAY:
+                table = has_data = True
+                yield from (other for other in held if not is_aside(other))
+                held = []
+                yield from self.array()
+            elif not (has_data and is_aside(item)):
+                held.append(item)
+            is_long = self.characters_before + self.at - begin > CHUNK
+            table = table or (is_long and is_table(held))
+            if table:
+                yield from held
+                held = []
+        if table or is_table(held):
+            yield from held
+            self.end()
+            return
+        try:
+            value = with_each_key_once([(str(item.key), item.value) for item in held])
+        except ValueError as error:
+            raise UserError(f"{self.path}, line {line}: {error}; mend the file there") from error
+        yield Item(value, line)
+        yield from self.values()
+
+    def members(self) -> Iterator[Item]:
+        """The members of an object; of an array under `data` only that it begins."""
         self.take("{")
         if self.peek() == "}":
             self.at += 1
             return
         while True:
-            self.peek()
+            if self.peek() != '"':
+                self.take('"')  # refuses it
             line, key = self.line, self.value()
             self.take(":")
-            if key == "data" and self.peek() == "[":
-                yield from self.array()
-            else:
-                yield Item(self.value(), line, key)
+            is_data = key == "data" and self.peek() == "["
+            yield Item(IN_ARRAY if is_data else self.value(), line, key)
             if self.take(",}") == "}":
                 return
 
@@ -182,17 +229,27 @@ class Stream:
             line = self.line
             yield Item(self.value(), line)
 
-    def first_line_is_whole(self) -> bool:
-        """Whether the first line is a value by itself, which holds no array under `data`."""
-        end = self.text.find("\n", self.at)
-        line = self.text[self.at :] if end < 0 else self.text[self.at : end]
-        if end < 0 and len(self.text) >= CHUNK:
-            return False
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            return False
-        is_table = isinstance(value.get("data"), list) or all(
-            isinstance(part, dict) for part in value.values()
-        )
-        return not is_table
+
+IN_ARRAY = object()  # the value of a member that its reader takes item by item
+
+
+def is_table(members: list[Item]) -> bool:
+    """Whether these are, as far as they go, objects by key, other values beside them or not."""
+    with_objects = [isinstance(item.value, dict) for item in members]
+    return all(with_objects) or (any(with_objects) and not FIELDS & {i.key for i in members})
+
+
+def is_aside(item: Item) -> bool:
+    """Whether a member beside `data` is about the file, and holds no question."""
+    return isinstance(item.value, dict) and not FIELDS & item.value.keys()
+
+
+def mended(value: Any) -> Any:
+    """The value with U+FFFD for each surrogate without its other half; lengths stay."""
+    if isinstance(value, str):
+        return UNPAIRED.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [mended(part) for part in value]
+    if isinstance(value, dict):
+        return with_each_key_once([(mended(key), mended(part)) for key, part in value.items()])
+    return value

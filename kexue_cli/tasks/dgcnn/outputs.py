@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kexue_cli.tasks.dgcnn.problems import Problems
-from kexue_cli.tasks.dgcnn.records import Question
+from kexue_cli.tasks.dgcnn.records import RETRIEVED, Question
 
 if TYPE_CHECKING:
     from kexue_cli.run.context import Context
@@ -47,7 +47,10 @@ def as_mapping(found: Found) -> dict[str, str]:
 
 
 def by_passage(found: Found) -> dict[str, dict[str, str]]:
-    """The surest answer of each passage, {id: {passage: answer}}, as WebQA is scored."""
+    """The surest answer of each passage, {id: {passage: answer}}, as WebQA is scored.
+
+    Without retrieved passages, of which the files that answers are scored by know nothing.
+    """
     answers: dict[str, dict[str, str]] = {}
     for question, answered in found:
         best: dict[int, tuple[float, str]] = {}
@@ -55,7 +58,9 @@ def by_passage(found: Found) -> dict[str, dict[str, str]]:
             for k, score in voted.support:
                 best[k] = max(best.get(k, (0.0, "")), (score, voted.answer))
         by_id = {question.passages[k].id: answer for k, (_, answer) in sorted(best.items())}
-        answers[question.id] = by_id
+        answers[question.id] = {
+            key: answer for key, answer in by_id.items() if not key.startswith(RETRIEVED)
+        }
     return answers
 
 

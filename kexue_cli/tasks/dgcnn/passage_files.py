@@ -18,7 +18,9 @@ def read_passages(path: Path) -> dict[int, str]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"passages={path}: cannot be read ({error.strerror})") from error
-    lines = as_text(content, f"passages={path}").splitlines()
+    text = as_text(content, f"passages={path}")
+    # Not splitlines(), which cuts at U+2028, form feeds and the like within a passage, too.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     passages = {i: line.strip() for i, line in enumerate(lines, start=1) if line.strip()}
     if not passages:
         raise UserError(f"passages={path}: holds no text; expected one passage to a line")

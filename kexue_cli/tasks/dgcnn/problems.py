@@ -124,7 +124,8 @@ class Rules:
                     "data.missing_answer=keep or drop"
                 )
             problems.add(MISSING_ANSWER, path, question.id, passage.id, shown)
-            return passage if self.missing_answer == "keep" else None
+            kept = replace(passage, answer="", answer_start=None)
+            return kept if self.missing_answer == "keep" else None
         if passage.answer_start is not None and found.answer_start != passage.answer_start:
             place = "every occurrence" if found.answer_start is None else found.answer_start
             moved = f"{passage.answer_start} → {place}"

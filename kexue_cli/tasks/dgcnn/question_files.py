@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def of_blog(item: Item, source: str, number: int) -> list[Question]:
     value = item.value
     passages = []
     for i, entry in enumerate(list_in(value, "passages")):
-        entry = {"passage": entry} if isinstance(entry, str) else entry
+        entry = {"passage": entry} if isinstance(entry, str) else object_of(entry, "a passage")
         answer = text_in(entry, "answer", default="")
         passages.append(Passage(id_in(entry, "id", i), text_in(entry, "passage"), answer))
     answers = value.get("answers", [passage.answer for passage in passages])
@@ -124,7 +125,7 @@ def of_contest(item: Item, source: str, number: int) -> list[Question]:
     answer = text_in(value, "answer", default="")
     passages = []
     for i, entry in enumerate(list_in(value, "passages")):
-        text = text_in(entry, "passage_text")
+        text = text_in(object_of(entry, "a passage"), "passage_text")
         passages.append(Passage(id_in(entry, "passage_id", i), text, held([answer], text)))
     id = id_in(value, "query_id", number)
     return [
@@ -136,8 +137,8 @@ def of_webqa(item: Item, source: str, number: int) -> list[Question]:
     """One question of WebQA 1.0: of an evidence's answers the first that it contains."""
     value = item.value
     passages, accepted = [], []
-    for key, entry in value["evidences"].items():
-        text = text_in(entry, "evidence")
+    for key, entry in object_of(value["evidences"], '"evidences"').items():
+        text = text_in(object_of(entry, "an evidence"), "evidence")
         real = [answer for answer in given_answers(entry) if answer != NO_ANSWER]
         accepted += real
         answer = held(real, text) or (*real, "")[0]
@@ -153,30 +154,29 @@ def of_tokens(item: Item, source: str, number: int) -> list[Question]:
     value = item.value
     passages, accepted = [], []
     for i, entry in enumerate(list_in(value, "evidences")):
-        text = "".join(entry["evidence_tokens"])
-        real = ["".join(tokens) for tokens in entry["golden_answers"]]
-        real = [answer for answer in real if answer != NO_ANSWER]
+        text = "".join(tokens_of(object_of(entry, "an evidence")["evidence_tokens"]))
+        real = [answer for answer in golden_answers(entry) if answer != NO_ANSWER]
         accepted += real
         passages.append(Passage(id_in(entry, "e_key", i), text, held(real, text)))
-    text = "".join(value["question_tokens"])
+    text = "".join(tokens_of(value["question_tokens"]))
     return [Question(str(value["q_key"]), text, tuple(passages), distinct(accepted), source=source)]
 
 
 def of_squad(item: Item, source: str, number: int) -> list[Question]:
     """All questions of an article: one passage each, the first reference marked in it."""
     found = []
-    for i, paragraph in enumerate(item.value.get("paragraphs", [item.value])):
+    for i, paragraph in enumerate(paragraphs_in(item.value)):
         text = text_in(paragraph, "context" if "context" in paragraph else "context_text")
         passage_id = id_in(paragraph, "id" if "id" in paragraph else "context_id", i)
-        for qa in paragraph["qas"]:
+        for qa in qas_in(paragraph):
             id = str(qa["id"] if "id" in qa else qa["query_id"])
             query = text_in(qa, "question" if "question" in qa else "query_text")
             given = [a if isinstance(a, dict) else {"text": a} for a in answers_in(qa)]
-            texts = [text_in(answer, "text") for answer in given]
-            start = given[0].get("answer_start") if given else None
-            answer = texts[0] if texts else ""
-            passage = Passage(passage_id, text, answer, None if start is None else int(start))
-            found.append(Question(id, query, (passage,), tuple(texts), source=source))
+            given = [answer for answer in given if text_in(answer, "text").strip()]
+            answer, start = (given[0]["text"], offset_in(given[0])) if given else ("", None)
+            passage = Passage(passage_id, text, answer, start)
+            answers = tuple(answer["text"] for answer in given)
+            found.append(Question(id, query, (passage,), answers, source=source))
     return found
 
 
@@ -189,13 +189,58 @@ READERS: dict[str, Callable[[Item, str, int], list[Question]]] = {
 }
 
 
+def paragraphs_in(article: Any) -> list[dict[str, Any]]:
+    """The paragraphs of SQuAD's form; an article without is one itself, as in CMRC's first form."""
+    whole = object_of(article, "an article")
+    found = list_in(whole, "paragraphs") if "paragraphs" in whole else [whole]
+    return [object_of(paragraph, "a paragraph") for paragraph in found]
+
+
+def qas_in(paragraph: dict[str, Any]) -> list[dict[str, Any]]:
+    """The questions of a paragraph of SQuAD's form."""
+    return [object_of(qa, "a question") for qa in list_in(paragraph, "qas")]
+
+
 def answers_in(qa: dict[str, Any]) -> list[Any]:
     """The references of SQuAD's form; as columns, {"text": […], "answer_start": […]}, too."""
     given = qa.get("answers", [])
     if not isinstance(given, dict):
         return list_in({"answers": given}, "answers")
     columns = [list_in(given, key) for key in ("text", "answer_start")]
+    if len(columns[0]) != len(columns[1]):
+        raise ValueError(
+            f'"text" and "answer_start" must be equally long, found {shown(columns[0])} and '
+            f"{shown(columns[1])}"
+        )
     return [{"text": text, "answer_start": start} for text, start in zip(*columns, strict=True)]
+
+
+def offset_in(answer: dict[str, Any]) -> int | None:
+    """Where an answer of SQuAD's form begins; None where it is not said."""
+    start = answer.get("answer_start")
+    try:
+        return None if start is None else int(start)
+    except (TypeError, ValueError, OverflowError) as error:  # the last one for Infinity
+        raise ValueError(f'"answer_start" must be a whole number, found {shown(start)}') from error
+
+
+def golden_answers(entry: dict[str, Any]) -> list[str]:
+    """The references of an evidence in WebQA's own form, put together."""
+    return ["".join(tokens_of(tokens)) for tokens in list_in(entry, "golden_answers")]
+
+
+def tokens_of(value: Any) -> list[str]:
+    """A list of tokens; those of a text are its characters."""
+    if not isinstance(value, list | str) or not all(isinstance(token, str) for token in value):
+        raise ValueError(f"tokens must be a list of texts, found {shown(value)}")
+    return list(value)
+
+
+def object_of(value: Any, what: str) -> dict[str, Any]:
+    """The value, which must be an object."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be an object, found {shown(value)}")
+    return value
 
 
 def given_answers(entry: dict[str, Any]) -> list[str]:
@@ -243,6 +288,6 @@ def distinct(answers: Any) -> tuple[str, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut at 60 characters."""
-    text = repr(value)
+    """A value for a message as JSON has it, cut at 60 characters."""
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"

@@ -173,13 +173,18 @@ class Splits:
     limit: int | None  # questions read of each file
     learns: bool  # the run does
 
+    @property
+    def tests_alone(self) -> bool:
+        """Whether no questions but those of `test_path` are named."""
+        return not self.cfg.path and self.cfg.name != "elements"
+
     def parts(self, predict_only: bool) -> dict[str, list[Part]]:
         """Rows of stores for each split that there is."""
         cfg, open_file = self.cfg, self.opener.open_file
         parts: dict[str, list[Part]] = {}
         if cfg.test_path:
             parts["test"] = [whole(open_file(Path(cfg.test_path), self.limit, fill_to=0))]
-            if predict_only:
+            if predict_only or (self.tests_alone and not self.learns):
                 return parts
         if cfg.name == "elements" and not cfg.path:
             return parts | self._elements()
@@ -201,7 +206,9 @@ class Splits:
         parts["train"] = self._without_repeated(learned, [*parts["valid"], *parts.get("test", [])])
         for name in ("train", "valid") if self.learns else ("valid",):
             if not sum(len(rows) for _, rows, _ in parts[name]):
-                advice = ", or allow those asked in validation: data.repeated=keep"
+                advice = ", leave fewer out with data.exclude"
+                if not cfg.exclude:
+                    advice = ", or allow those asked in validation: data.repeated=keep"
                 raise UserError(
                     f"data={cfg.name}: no questions for {name} among {len(store)} of "
                     f"{cfg.path or cfg.name}; read more, change the split"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RETRIEVED = "retrieved-"  # begins the ids of passages that are in no file beside their question
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.tasks.dgcnn.normalise import Normaliser
-from kexue_cli.tasks.dgcnn.records import Passage, Question
+from kexue_cli.tasks.dgcnn.records import RETRIEVED, Passage, Question
 from kexue_cli.tasks.dgcnn.vocabulary import codes
 
 K1, B = 1.2, 0.75
@@ -64,6 +65,8 @@ class Retriever:
         """
         own = {passage.text for passage in question.passages}
         passages = list(question.passages)
+        taken = {passage.id for passage in passages}
+        ids = (id for id in map(f"{RETRIEVED}{{}}".format, count(len(passages))) if id not in taken)
         answers = [self.normalise(answer) for answer in question.answers]
         for text in self.best(question.text) if len(passages) < n_passages else ():
             if len(passages) >= n_passages:
@@ -73,7 +76,7 @@ class Retriever:
             levelled = self.normalise(text)
             starts = [(levelled.find(answer), len(answer)) for answer in answers]
             at, length = next((found for found in starts if found[0] >= 0), (0, 0))
-            passages.append(Passage(f"r{len(passages)}", text, text[at : at + length]))
+            passages.append(Passage(next(ids), text, text[at : at + length]))
         return replace(question, passages=tuple(passages))
 
 

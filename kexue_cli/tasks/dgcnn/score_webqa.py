@@ -6,7 +6,6 @@ the same (fuzzy, see `webqa_synonyms`). After the tool that comes with WebQA 1.0
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections import Counter
@@ -16,16 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.dgcnn.json_stream import Item, items
-from kexue_cli.tasks.dgcnn.question_files import (
-    NO_ANSWER,
-    form_of,
-    given_answers,
-    id_in,
-    questions_of,
-)
+from kexue_cli.tasks.dgcnn import question_files as forms
+from kexue_cli.tasks.dgcnn.json_stream import Item, items, opened
+from kexue_cli.tasks.dgcnn.question_files import NO_ANSWER
 from kexue_cli.tasks.dgcnn.records import Question
-from kexue_cli.tasks.dgcnn.text_files import as_json, as_text
+from kexue_cli.tasks.dgcnn.text_files import as_json
 from kexue_cli.tasks.dgcnn.webqa_synonyms import WHITE_SPACE, Lists, SynonymMatcher, plain
 
 Match = Callable[[str, str], bool]  # reference, answer
@@ -89,8 +83,8 @@ def score(
 
     `predictions` holds one answer for each question (lines `id<TAB>answer`, or JSON {id: answer}),
     answers of each evidence (JSON {id: {evidence: answer or list of answers}}), or WebQA's labels,
-    one token a line, in `schema`. With answers of evidences, the evidences are scored too and the
-    most frequent answers are the question's.
+    one token a line, in `schema`. With answers of evidences, all evidences are scored too, those
+    without an entry as unanswered, and the most frequent answers are the question's.
 
     Raises:
         UserError: files of another form, unknown ids.
@@ -99,31 +93,41 @@ def score(
     refuse_repeated([question.id for question in asked], f"{answers}: the question")
     fuzzy = SynonymMatcher(Lists.of_tool(lists) if lists else Lists()).same
     given = read_given(predictions, asked, schema)
+    per_evidence = any(isinstance(answers, dict) for answers in given.values())
     tallies: dict[str, Tally] = {}
-    for question in asked:
-        of_question = given.get(question.id, [])
-        voted = of_question
-        if isinstance(of_question, dict):
-            keys = [evidence.key for evidence in question.evidences]
-            if unknown := of_question.keys() - keys:
-                raise UserError(
-                    f"{predictions}, question {question.id}: the evidence {min(unknown)!r} is not "
-                    f"in the answers; expected one of {', '.join(keys[:3])}, …"
-                )
-            in_order = [of_question.get(key, []) for key in keys]
-            voted = vote(in_order)
-            for evidence, texts in zip(question.evidences, in_order, strict=True):
-                for name, match in (("strict", str.__eq__), ("fuzzy", fuzzy)):
-                    tally = tallies.setdefault(f"evidence_{name}", Tally(match))
-                    tally.add(evidence.references, texts)
+
+    def count(prefix: str, references: Iterable[str], answers: Sequence[str]) -> None:
         for name, match in (("strict", str.__eq__), ("fuzzy", fuzzy)):
-            tallies.setdefault(name, Tally(match)).add(question.references, list(voted))
+            tallies.setdefault(prefix + name, Tally(match)).add(references, answers)
+
+    for question in asked:
+        voted = given.get(question.id, [])
+        by_key = voted if isinstance(voted, dict) else {}
+        if per_evidence:
+            in_order = of_evidences(question, by_key, predictions)
+            for evidence, texts in zip(question.evidences, in_order, strict=True):
+                count("evidence_", evidence.references, texts)
+            voted = vote(in_order) if isinstance(voted, dict) else voted
+        count("", question.references, list(voted))
     result: dict[str, float | int] = {
         f"{name}_{key}": value
         for name, tally in sorted(tallies.items(), key=lambda pair: pair[0].startswith("evidence"))
         for key, value in tally.scores().items()
     }
     return {**result, "questions": len(asked)}
+
+
+def of_evidences(
+    question: Asked, given: dict[str, list[str]], predictions: Path
+) -> list[list[str]]:
+    """Answers of each evidence in order; a UserError if there are some of an unknown one."""
+    keys = [evidence.key for evidence in question.evidences]
+    if unknown := given.keys() - keys:
+        raise UserError(
+            f"{predictions}, question {question.id}: the evidence {min(unknown)!r} is not "
+            f"in the answers; expected one of {', '.join(keys[:3])}, …"
+        )
+    return [given.get(key, []) for key in keys]
 
 
 def refuse_repeated(ids: Sequence[str], what: str) -> None:
@@ -157,17 +161,17 @@ def read_asked(path: Path) -> Iterator[Asked]:
         if isinstance(item.value, dict) and "question_tokens" in item.value:
             yield of_tokens(item, path)
             continue
-        for question in questions_of(item, path, number):
+        for question in forms.questions_of(item, path, number):
             number += 1
             yield Asked(question.id, question.answers or (NO_ANSWER,), evidences_of(item, question))
 
 
 def evidences_of(item: Item, question: Question) -> tuple[Evidence, ...]:
     """Evidences of a question in WebQA's form with all references, in the blog's with the one."""
-    if form_of(item) != "webqa":
+    if forms.form_of(item) != "webqa":
         return tuple(Evidence(p.id, (p.answer or NO_ANSWER,)) for p in question.passages)
     return tuple(
-        Evidence(str(key), tuple(given_answers(entry)) or (NO_ANSWER,))
+        Evidence(str(key), tuple(forms.given_answers(entry)) or (NO_ANSWER,))
         for key, entry in item.value["evidences"].items()
     )
 
@@ -176,17 +180,19 @@ def of_tokens(item: Item, path: Path) -> Asked:
     """A question of WebQA's own form, whose texts are lists of tokens."""
     try:
         evidences: list[Evidence] = []
-        for entry in item.value["evidences"]:
-            references = tuple("".join(tokens) for tokens in entry["golden_answers"])
-            tokens = tuple(entry["evidence_tokens"])
-            key = id_in(entry, "e_key", len(evidences))
-            evidences.append(Evidence(key, references, tokens))
+        for entry in forms.list_in(item.value, "evidences"):
+            tokens = tuple(
+                forms.tokens_of(forms.object_of(entry, "an evidence")["evidence_tokens"])
+            )
+            key = forms.id_in(entry, "e_key", len(evidences))
+            evidences.append(Evidence(key, tuple(forms.golden_answers(entry)), tokens))
         answered = [e for e in evidences if not says_nothing(e.references)]
         every = dict.fromkeys(text for e in answered or evidences for text in e.references)
         return Asked(str(item.value["q_key"]), tuple(every), tuple(evidences))
-    except (KeyError, TypeError) as error:
+    except (KeyError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path}, line {item.line}: {error}; expected q_key and evidences with evidence_tokens "
+            f"{path}, line {item.line}: {what}; expected q_key and evidences with evidence_tokens "
             "and golden_answers"
         ) from error
 
@@ -219,14 +225,8 @@ def read_given(path: Path, asked: Sequence[Asked], schema: str) -> Given:
 
 def read_text(path: Path) -> str:
     """A text file, also gzipped."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({reason}); expected a file") from error
-    return as_text(content, str(path)).replace("\r\n", "\n")
+    with opened(path) as file:
+        return file.read().replace("\r\n", "\n")
 
 
 def of_json(text: str, path: Path) -> Given:

@@ -59,12 +59,17 @@ class SourceOpener:
                 questions = self._filled(list(questions), fill_to)
             return questions
 
-        return self.open_stream(stream, key, path.name, lambda: problems)
+        return self.open_stream(stream, key, path.name, lambda: problems, path)
 
     def open_stream(
-        self, stream: Stream, key: tuple[Any, ...], name: str, problems: Callable[[], Problems]
+        self,
+        stream: Stream,
+        key: tuple[Any, ...],
+        name: str,
+        problems: Callable[[], Problems],
+        path: Path | None = None,
     ) -> Store:
-        """Questions from anywhere; `key` names them."""
+        """Questions from anywhere; `key` names them, `path` is the file of their problems."""
         settings = (store.FORMAT, self.text.normalise, self.text.cutter.key, self.rules, *key)
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:32]
         folder = self.cache_dir / "dgcnn" / digest
@@ -79,6 +84,8 @@ class SourceOpener:
             )
         opened = Store(folder)
         found = Problems.from_dict(opened.facts["problems"])
+        if path is not None:  # the cache may come from the same file in another folder
+            found.listed = [(row[0], str(path), *row[2:]) for row in found.listed]
         for sentence in found.sentences():
             self.console.warn(sentence)
         self.problems.merge(found)

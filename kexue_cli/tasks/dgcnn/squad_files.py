@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.dgcnn.question_files import answers_in
+from kexue_cli.tasks.dgcnn.question_files import answers_in, paragraphs_in, qas_in, shown
 from kexue_cli.tasks.dgcnn.text_files import as_json, as_text
 
 
@@ -39,10 +38,10 @@ def read_predictions(path: Path) -> dict[str, str]:
     """Answers by question id."""
     found = read_json(path)
     if not isinstance(found, dict):
-        raise UserError(f'{path}: expected {{"id": "answer", …}}, found a {type(found).__name__}')
+        raise UserError(f'{path}: expected {{"id": "answer", …}}, found {shown(found)}')
     for key, answer in found.items():
         if not isinstance(answer, str):
-            raise UserError(f"{path}, id {key}: expected a text, found {json.dumps(answer)[:60]}")
+            raise UserError(f"{path}, id {key}: expected a text, found {shown(answer)}")
     return found
 
 
@@ -60,7 +59,9 @@ def read_answer_file(path: Path) -> list[Any]:
     found = read_json(path)
     articles = found.get("data") if isinstance(found, dict) else found
     if not isinstance(articles, list):
-        raise UserError(f"{path}: expected a list of articles, or one under the key data")
+        raise UserError(
+            f"{path}: expected a list of articles, or one under the key data, found {shown(found)}"
+        )
     return articles
 
 
@@ -71,13 +72,14 @@ def questions_of(articles: list[Any], path: Path) -> Iterator[Question]:
     """
     for number, article in enumerate(articles):
         try:
-            for paragraph in article.get("paragraphs", [article]):
-                for qa in paragraph["qas"]:
+            for paragraph in paragraphs_in(article):
+                for qa in qas_in(paragraph):
                     yield question_of(qa)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise UserError(
                 f"{path}, article {number}: not of SQuAD's form: expected paragraphs → qas → id, "
-                f"answers → text ({type(error).__name__}: {error})"
+                f"answers → text ({what})"
             ) from error
 
 
@@ -85,11 +87,11 @@ def question_of(qa: dict[str, Any]) -> Question:
     """Its id and references; these as SQuAD has them, as columns, or as plain texts."""
     id = qa["id"] if "id" in qa else qa["query_id"]
     if not isinstance(id, str):
-        raise TypeError(f"an id must be a text, found {json.dumps(id)[:60]}")
+        raise TypeError(f"an id must be a text, found {shown(id)}")
     if "answers" not in qa:
         raise KeyError("answers")
     texts = [a["text"] if isinstance(a, dict) else a for a in answers_in(qa)]
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"an answer must be a text, found {json.dumps(text)[:60]}")
+            raise TypeError(f"an answer must be a text, found {shown(text)}")
     return Question(id, tuple(texts))

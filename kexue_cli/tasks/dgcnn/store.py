@@ -33,7 +33,7 @@ from kexue_cli.tasks.dgcnn.encoding import (
 from kexue_cli.tasks.dgcnn.records import Passage, Question
 from kexue_cli.tasks.dgcnn.vocabulary import N_CODE_POINTS
 
-FORMAT = 3  # counted up when the layout or what is encoded changes
+FORMAT = 4  # counted up when the layout or what is encoded changes
 COLUMNS: dict[str, tuple[str, int]] = {
     "codes": ("<u4", 1),
     "words": ("<i4", 1),

@@ -68,6 +68,7 @@ class DgcnnTask(Task):
                 self.sets.vocabulary.characters, self.sets.words, added, self.sets.text
             )
             ctx.fingerprint(self.sets.checksum)
+            self._refuse_no_answers()
         elif saved is None:
             raise ConfigError("checkpoint", "question= needs a trained model: checkpoint=<run>")
         else:
@@ -184,10 +185,19 @@ class DgcnnTask(Task):
             learns=self.cfg.mode is Mode.train,
         )
 
+    def _refuse_no_answers(self) -> None:
+        train = self._split("train")
+        if self.cfg.mode is Mode.train and train is not None and not self._has_answers(train):
+            raise UserError(
+                f"data={self.cfg.data.name}: none of the {len(train):,} questions to learn from "
+                'has an answer; expected "answer" beside each "passage" that holds it '
+                "(docs/dgcnn_data.md)"
+            )
+
     def _choose_engine(self, ctx: Context) -> None:
-        for network in (self.network, *(member.network for member in self.ensemble)):
-            chosen = choose_engine(network, self.cfg, ctx.device)
-        ctx.console.say(chosen)
+        ctx.console.say(choose_engine(self.network, self.cfg, ctx.device))
+        for member in self.ensemble:
+            choose_engine(member.network, self.cfg, ctx.device)
 
     def _say_sizes(self, ctx: Context) -> None:
         sizes = count_parameters(self.network)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,8 @@ def read_text(file: BinaryIO, path: Path) -> WordVectors:
         # A word may itself hold blanks, as some of GloVe's do.
         word, numbers = " ".join(fields[: len(fields) - width]), fields[len(fields) - width :]
         try:
-            row = np.array(numbers, np.float64).astype(np.float32)
+            with np.errstate(over="ignore"):  # what is too large is refused as not finite
+                row = np.array(numbers, np.float64).astype(np.float32)
         except ValueError:
             row = np.zeros(0, np.float32)
         if not word or len(row) != width or (" " in word and is_number(word.split(" ")[-1])):
@@ -190,7 +192,7 @@ def read_npz(path: Path) -> WordVectors:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             words, vectors = content["words"], content["vectors"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: expected arrays `words` (texts) and `vectors` (numbers): {error}"
         ) from error

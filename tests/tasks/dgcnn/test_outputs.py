@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from kexue_cli.run.directory import RunDirectory
 from kexue_cli.tasks.dgcnn import outputs, report, score_cmrc, score_sogouqa, score_webqa
 from kexue_cli.tasks.dgcnn.answering import Answered
 from kexue_cli.tasks.dgcnn.problems import Problems
-from kexue_cli.tasks.dgcnn.records import Passage, Question
+from kexue_cli.tasks.dgcnn.records import RETRIEVED, Passage, Question
 from kexue_cli.tasks.dgcnn.voting import vote
 
 TEXTS = ["锗由温克勒发现<b>", "德国化学家温克勒", "没有"]
@@ -83,6 +84,14 @@ def test_json_scores_with_cmrcs_tool_and_webqas(context: Any, tmp_path: Path) ->
 def test_each_passages_surest_answer() -> None:
     assert outputs.by_passage(FOUND[:1]) == {"right": {"p0": "温克勒", "p1": "德国"}}
     assert outputs.by_passage(FOUND[2:3]) == {"none": {}}
+
+
+def test_retrieved_passages_are_not_scored_one_by_one() -> None:
+    question, answered = FOUND[0]
+    first, *rest = question.passages
+    passages = (replace(first, id=f"{RETRIEVED}0"), *rest)
+    found = [(replace(question, passages=passages), answered)]
+    assert outputs.by_passage(found) == {"right": {"p1": "德国"}}
 
 
 def test_candidates_name_the_passages_that_support_them() -> None:

@@ -130,6 +130,7 @@ class TestAnswersThatAreNotInTheirPassage:
     def test_are_counted_and_listed(self, save: Save) -> None:
         (question,), problems = read(save(list(self.content)))
         assert problems.counts == {"missing_answer": 1}
+        assert not any(passage.answer for passage in question.passages)
         assert problems.listed[0][2:] == ("q1", "0", "德国")
         assert len(question.passages) == 2
         assert question.answers == ("德国",)
@@ -182,6 +183,23 @@ def test_an_id_twice_is_refused_with_both_lines(save: Save) -> None:
         ({"data": [{"paragraphs": [{"qas": []}]}]}, "'context_text' is missing"),
         ({"q": {"question": "?", "evidences": {"e": {"answer": []}}}}, "'evidence' is missing"),
         ([], "holds no questions"),
+        ({**BLOG, "passages": [3]}, "a passage must be an object, found 3"),
+        ({**CONTEST, "passages": [None]}, "a passage must be an object, found null"),
+        ({**WEBQA, "evidences": [1]}, r'"evidences" must be an object, found \[1\]'),
+        ({**WEBQA, "evidences": {"e": 3}}, "an evidence must be an object, found 3"),
+        ({**TOKENS, "evidences": [3]}, "an evidence must be an object, found 3"),
+        ({**TOKENS, "question_tokens": 3}, "tokens must be a list of texts, found 3"),
+        (
+            {**TOKENS, "evidences": [{"evidence_tokens": ["甲"], "golden_answers": None}]},
+            '"golden_answers" must be a list, found null',
+        ),
+        ({"paragraphs": 7}, '"paragraphs" must be a list, found 7'),
+        ({"paragraphs": ["x"]}, 'a paragraph must be an object, found "x"'),
+        ({"context": "x", "qas": [None]}, "a question must be an object, found null"),
+        (
+            squad({"text": ["最高"], "answer_start": []})["data"][0],
+            r'"text" and "answer_start" must be equally long',
+        ),
     ],
 )
 def test_what_is_no_question_is_refused_with_its_line(
@@ -263,3 +281,38 @@ def test_published_sets(
         for passage in question.passages:
             if passage.answer_start is not None:
                 assert passage.text[passage.answer_start :].startswith(passage.answer)
+
+
+def test_texts_and_ids_can_be_written_whatever_their_escapes(save: Save) -> None:
+    passages = [{"id": "p\ud83d", "passage": "铁\ud83d是Fe", "answer": "\ud83d是"}]
+    asked = {"id": "q\udc00", "question": "？\ud83d", "passages": passages}
+    (found,), problems = read(save(json.dumps([asked])))
+    repr(found).encode("utf-8")
+    assert (found.id, found.passages[0].text, found.answers) == (
+        "q\ufffd",
+        "铁\ufffd是Fe",
+        ("\ufffd是",),
+    )
+    assert not problems.counts
+
+
+def test_an_empty_reference_of_squads_form_is_no_answer(save: Save) -> None:
+    (found,), problems = read(save(squad([{"text": "", "answer_start": -1}])))
+    assert (found.answers, found.passages[0].answer) == ((), "")
+    assert not problems.counts
+    both = [{"text": "", "answer_start": -1}, {"text": "最高", "answer_start": 7}]
+    (found,), _ = read(save(squad(both)))
+    assert (found.answers, found.passages[0].answer_start) == (("最高",), 7)
+
+
+def test_an_evidence_twice_is_refused(save: Save) -> None:
+    content = '{"q": {"question": "?", "evidences": {"e": {"evidence": "甲"}, "e": {}}}}'
+    with pytest.raises(UserError, match=r"data\.json, line 1: .*the key 'e' comes twice"):
+        read(save(content))
+
+
+@pytest.mark.parametrize("start", ["Infinity", "NaN", "[]", '"x"'])
+def test_an_offset_that_is_no_number_is_refused(save: Save, start: str) -> None:
+    content = json.dumps(squad([{"text": "法国", "answer_start": 7070}])).replace("7070", start)
+    with pytest.raises(UserError, match=r'"answer_start" must be a whole number, found '):
+        read(save(content))

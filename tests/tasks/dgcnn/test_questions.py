@@ -256,6 +256,7 @@ def test_nothing_to_learn_from_is_told(tmp_path: Path) -> None:
         ({"n_held_out": 3, "test_path": "t"}, "n_held_out"),
         ({"pool": ["a"]}, "pool"),
         ({"min_count": 0}, "min_count"),
+        ({"more": [{"path": "a", "fill_to": -3}]}, r"more\[0\]\.fill_to"),
     ],
 )
 def test_values_that_cannot_be_are_named(changes: dict[str, Any], key: str) -> None:
@@ -271,6 +272,17 @@ def test_a_trained_reader_tests_other_questions_than_those_held_out(tmp_path: Pa
     assert ids(found.test) == ["new0", "new1", "new2"]
     assert found.train is not None
     assert len(found.train) == 12
+
+
+def test_a_trained_reader_is_tested_without_questions_to_learn_from(tmp_path: Path) -> None:
+    cfg = config(test_path=file_of(tmp_path / "b.json", 3, "new"))
+    check_data(cfg, trains=False)
+    found = sets(cfg, tmp_path, learns=False)
+    assert ids(found.test) == ["new0", "new1", "new2"]
+    assert found.train is None
+    assert found.valid is None
+    with pytest.raises(ConfigError, match=r"data\.path: name a file"):
+        check_data(cfg)
 
 
 def test_defaults_are_accepted() -> None:

@@ -67,3 +67,11 @@ def test_pieces_end_with_sentences_and_lose_nothing() -> None:
     assert pieces[0] == "第一句。第二句！"
     assert max(map(len, pieces)) <= 9
     assert list(pieces_of("", 9)) == []
+
+
+def test_retrieved_passages_have_ids_of_their_own() -> None:
+    own = (Passage("retrieved-2", "甲"), Passage("1", "乙"))
+    filled = Retriever(TEXTS, Normaliser()).fill(Question("q", "白云在哪里", own, ()), 4)
+    assert [passage.id for passage in filled.passages] == [
+        "retrieved-2", "1", "retrieved-3", "retrieved-4"
+    ]  # fmt: skip

@@ -85,3 +85,19 @@ def test_the_command_prints_a_table_and_refuses_foreign_options(tmp_path, capsys
     assert capsys.readouterr().out.splitlines()[0].split() == ["em", "100.0"]
     assert main([*words, "--punctuation", "list"]) == 2
     assert "--punctuation is for sogouqa" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("predictions", "answers", "message"),
+    [
+        (None, {"data": []}, r'predictions\.json: expected \{"id": "answer", …\}, found null'),
+        ({}, None, r"dev\.json: expected a list of articles, .*found null"),
+        ({}, {"data": ["x"]}, r'dev\.json, article 0: .*an article must be an object, found "x"'),
+        ({}, [{"qas": [{"id": "a"}]}], r"dev\.json, article 0: .*'answers' is missing"),
+    ],
+)
+def test_what_another_file_holds_is_told_in_words(tmp_path, predictions, answers, message):
+    for name, content in (("predictions", predictions), ("dev", answers)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        score(tmp_path / "predictions.json", tmp_path / "dev.json")

@@ -209,3 +209,42 @@ def test_the_command_prints_json(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["strict_f1"] == 1.0
     assert "--lists" in printed.err  # the fuzzy score is not the tool's without them
+
+
+@pytest.mark.parametrize("rest", [{}, {"b": ""}, {"b": {}}, {"b": []}])
+def test_evidences_of_a_question_without_an_entry_are_wanted(
+    tmp_path: Path, blog: Path, rest: dict[str, Any]
+) -> None:
+    found = score(written(tmp_path, {"a": {"0": "甲", "1": "no_result"}, **rest}), blog)
+    assert found["evidence_strict_precision"] == 1.0
+    assert found["evidence_strict_recall"] == pytest.approx(2 / 3)
+    assert found["strict_recall"] == 0.5
+
+
+def test_damaged_gzip_cannot_be_read(tmp_path: Path, blog: Path) -> None:
+    path = tmp_path / "given.gz"
+    for content in (
+        gzip.compress(b"a\tx\n" * 99)[:-9],
+        b"\x1f\x8b\x08" + b"\0" * 6 + b"\3" + b"\xff" * 30,
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"given\.gz: cannot be read"):
+            score(path, blog)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "message"),
+    [
+        (3, "an evidence must be an object, found 3"),
+        ({"evidence_tokens": ["甲"], "golden_answers": None}, "must be a list, found null"),
+        ({"golden_answers": []}, "'evidence_tokens' is missing"),
+        ({"evidence_tokens": [1], "golden_answers": []}, "tokens must be a list of texts"),
+    ],
+)
+def test_evidences_of_another_type_are_told_in_words(
+    tmp_path: Path, evidence: Any, message: str
+) -> None:
+    line = {"q_key": "q", "question_tokens": ["?"], "evidences": [evidence]}
+    (tmp_path / "tokens.json").write_text(json.dumps(line))
+    with pytest.raises(UserError, match=rf"tokens\.json, line 1: .*{message}"):
+        score(written(tmp_path, {}), tmp_path / "tokens.json")

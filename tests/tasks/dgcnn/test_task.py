@@ -183,6 +183,21 @@ def test_an_ensemble_of_unlike_readers_is_refused(
     assert "other is a Dgcnn2019, the checkpoint a Reader" in capsys.readouterr().err
 
 
+def test_questions_without_answers_are_not_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "questions.json"
+    asked = [
+        {"id": f"q{i}", "question": f"{i}？", "answer": "铁", "passages": ["铁是Fe。"]}
+        for i in range(20)
+    ]
+    path.write_text(json.dumps(asked), encoding="utf-8")
+    words = ["data=questions", f"data.path={path}", f"run_dir={tmp_path}/run"]
+    with pytest.raises(SystemExit):
+        main(["task=dgcnn", "debug=smoke", *words])
+    assert "none of the 18 questions to learn from has an answer" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("others", [[], ["again"]])
 def test_a_question_from_the_shell_is_answered(
     uninterrupted: Path, tmp_path: Path, others: list[str]
@@ -233,6 +248,16 @@ def test_what_stands_in_the_question_is_no_answer_if_so_asked(
         (["task.positive=2"], "task.positive"),
         (["task.vote_power=0"], "task.vote_power"),
         (["task.first.steps=0"], "nothing to train"),
+        (["task.first.lr=-1"], "task.first.lr"),
+        (["task.second.patience=0"], "task.second.patience"),
+        (["task.valid_questions=-1"], "task.valid_questions"),
+        (["task.ensemble=[run]"], "task.ensemble: one reader learns alone"),
+        (["model.n_heads=3"], "model.n_heads"),
+        (["model.encoder_dilations=[0]"], "model.encoder_dilations"),
+        (["model.max_answer_length=0"], "model.max_answer_length"),
+        (["model.token_dropout=1.5"], "model.token_dropout"),
+        (["model.word_width=0", "model.word_vectors=train"], "model.word_width"),
+        (["data.n_folds=119"], "data.n_folds"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(

@@ -100,6 +100,13 @@ def test_what_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
         read(tmp_path / "v.npz")
 
 
+def test_a_plain_array_is_no_npz(tmp_path: Path) -> None:
+    with (tmp_path / "v.npz").open("wb") as file:
+        np.save(file, VECTORS)
+    with pytest.raises(UserError, match=r"v\.npz: expected arrays"):
+        read(tmp_path / "v.npz")
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
