@@ -182,6 +182,11 @@ def files_of(path: Any) -> tuple[Path, ...]:
     return tuple(file for place in places for file in find_files(str(place)))
 
 
+def gold_files(data: object) -> tuple[Path, ...]:
+    """The files of `data.gold`."""
+    return tuple(find_files(str(getattr(data, "gold", "")), "data.gold"))
+
+
 def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
     """Word ends (characters of the corpus,) from the segmented file `data.gold`.
 
@@ -189,7 +194,7 @@ def read_gold(data: object, corpus: Corpus) -> NDArray[np.bool_]:
     """
     path = str(getattr(data, "gold", ""))
     splitting = replace(corpus.splitting, spaces="gold")
-    source = Source(tuple(find_files(path, "data.gold")), corpus.source.encoding)
+    source = Source(gold_files(data), corpus.source.encoding)
     text = corpus.read()
     wanted = None if corpus.max_lines is None else len(text.code_points)  # its lines may differ
     gold = Corpus(source, splitting).read(wanted, key="data.gold")

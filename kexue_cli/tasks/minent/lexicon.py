@@ -77,7 +77,12 @@ def known_words(source: str) -> set[str]:
     """
     if source == "jieba":
         source = str(Path(str(require("jieba", extra="zh").__file__)).parent / "dict.txt")
-    lines = [line for _, line in _lines(source)]
+    if not source.strip():
+        raise UserError(
+            "task.exclude: expected `jieba` or a file with a word on each line, found nothing; "
+            "name one, or leave task.exclude out"
+        )
+    lines = [line for _, line in _lines(source, "task.exclude=")]
     words = _first_column(lines, source) if source.endswith(".csv") else _first_fields(lines)
     if not words:
         raise UserError(f"task.exclude={source}: expected a word on each line, found none")
@@ -99,14 +104,16 @@ def _first_column(lines: list[str], source: str) -> set[str]:
     return set(column[1:] if column[:1] == ["word"] else column)
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank."""
+def _lines(path: str | Path, setting: str = "") -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank; errors name the file after `setting`."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{setting}{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; convert the list") from error
+        raise UserError(
+            f"{setting}{path}: byte {error.start} is not UTF-8; convert the list"
+        ) from error
     return ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
 
 

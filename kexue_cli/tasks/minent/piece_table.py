@@ -16,7 +16,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 1 << 16  # symbols counted at a time: the table is given room for so many new ones
 RECENT_BITS = 16  # their table fits the second-level cache
 CODE_POINT_BITS = 21
-MAX_PIECE = 255  # longer ones are no words and are not kept
+MAX_PIECE = 255  # of candidate words; longer ones are no words and are not kept
 
 
 class Pieces(NamedTuple):
@@ -101,7 +101,8 @@ def add_words(
 ) -> int:
     """Count the words of a block; word[:length] is the unfinished one, its new length returned.
 
-    `recent` and `entries` are as in `add_words_within`.
+    `word` has room for the whole block besides. `recent` and `entries` are as in
+    `add_words_within`.
     """
     shift, short = np.uint64(CODE_POINT_BITS), 64 // CODE_POINT_BITS
     for i in range(begins.size):
@@ -115,14 +116,11 @@ def add_words(
                     table.counts[entries[place]] += 1
                 else:
                     recent[place], entries[place] = key, add(table, word, 0, length, 1)
-            elif length <= MAX_PIECE:
-                add(table, word, 0, length, 1)
             else:
-                table.filled[2] += 1
+                add(table, word, 0, length, 1)
             length = 0
         if symbols[i]:
-            if length < word.size:
-                word[length] = symbols[i]
+            word[length] = symbols[i]
             length += 1
     return length
 
@@ -225,16 +223,23 @@ def with_room(table: Pieces, symbols: int) -> Pieces:
 
 
 class PieceCounter:
-    """Counts the words of a marked symbol stream, block by block; memory grows with their kinds."""
+    """Counts the words of a marked symbol stream, block by block; memory grows with their kinds.
+
+    Words of any length are counted: every token of a segmented text is one.
+    """
 
     def __init__(self) -> None:
         self.table, self.recent = new_table(), no_recent()
-        self.word = np.empty(MAX_PIECE, np.uint32)
+        self.word = np.empty(BLOCK, np.uint32)
         self.length = 0
 
     def add(self, symbols: NDArray[np.uint32], begins: NDArray[np.bool_]) -> None:
         """Count the words of a block: symbols (n,), begins (n,) true where a word begins."""
-        self.table = with_room(self.table, len(begins) + self.length)
+        room = len(begins) + self.length
+        self.table = with_room(self.table, room)
+        if room > len(self.word):
+            begun, self.word = self.word[: self.length], np.empty(2 * room, np.uint32)
+            self.word[: self.length] = begun
         self.length = add_words(self.table, symbols, begins, self.word, self.length, *self.recent)
 
     def finish(self) -> Pieces:

@@ -19,6 +19,7 @@ CJK_FONTS = (
     "SimHei", "Microsoft YaHei", "PingFang SC", "Heiti SC", "Arial Unicode MS",
 )  # fmt: skip
 BEST_LENGTHS, BEST_WORDS = 8, 12
+LONGEST_BAR, LONGEST_SHOWN = 256, 40  # characters of a word
 CURVES = ("entropy_per_character_nats", "two_part_nats_per_character")
 
 
@@ -72,11 +73,13 @@ def _draw_curve(ctx: Context, pyplot: Any, tally: Tally) -> None:
 def _draw_words(ctx: Context, pyplot: Any, tally: Tally) -> None:
     counts = np.fromiter(tally.words.values(), np.int64, len(tally.words))
     lengths = np.fromiter(map(len, tally.words), np.int64, len(tally.words))
+    lengths = np.minimum(lengths, LONGEST_BAR)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
     sizes = np.arange(1, lengths.max() + 1)
     left.bar(sizes - 0.2, np.bincount(lengths)[1:] / len(lengths), 0.4, label="lexicon")
     left.bar(sizes + 0.2, np.bincount(lengths, counts)[1:] / counts.sum(), 0.4, label="text")
-    left.set(xlabel="word length in characters", ylabel="share")
+    more = f" ({LONGEST_BAR}: or more)" if lengths.max() == LONGEST_BAR else ""
+    left.set(xlabel=f"word length in characters{more}", ylabel="share")
     left.legend()
     right.loglog(np.arange(1, len(counts) + 1), np.sort(counts)[::-1])
     right.set(xlabel="rank", ylabel="count", title="Word frequencies")
@@ -91,14 +94,15 @@ def _draw_best(ctx: Context, pyplot: Any, tally: Tally) -> None:
         return
     by_length: dict[int, list[str]] = {}
     for word in tally.words:
-        row = by_length.setdefault(len(word), [])
+        length = len(word)
+        row = by_length.setdefault(length, [])
         if len(row) < BEST_WORDS:
-            row.append(word)
+            row.append(word if length <= LONGEST_SHOWN else word[:LONGEST_SHOWN] + "…")
     lengths = sorted(by_length)[:BEST_LENGTHS]
     figure, axes = pyplot.subplots(figsize=(10, 0.4 * len(lengths) + 0.6))
     axes.set_axis_off()
-    for line, length in enumerate(lengths):
-        text = f"{length}:  " + "   ".join(by_length[length])
+    for line, size in enumerate(lengths):
+        text = f"{size}:  " + "   ".join(by_length[size])
         axes.text(0, 1 - line / len(lengths), text, family=font, va="top", parse_math=False)
     _save(ctx, pyplot, figure, "best_words.png")
 

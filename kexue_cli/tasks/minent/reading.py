@@ -19,7 +19,8 @@ from kexue_cli.extras import require
 BLOCK_BYTES = 1 << 22
 PACKED_BYTES = 1 << 14  # of a .zst file, unpacked at a time
 GUESSES = ("utf-8", "gb18030", "big5", "utf-16")
-OF_SURROGATES = ("utf-7", "unicode-escape", "raw-unicode-escape")  # may hold halves of pairs
+# Of escapes that may hold halves of pairs; of names of hosts.
+NO_TEXT = ("utf-7", "unicode-escape", "raw-unicode-escape", "punycode", "idna")
 TWO_HIGH = re.compile(rb"[\x80-\xff]{2}")
 # Most text in Big5 decodes as gb18030, too, but to rare characters.
 FREQUENT = "的一是不了在人有我他中大上和也地就出到子這個國來時說这个国来时说，。"
@@ -31,7 +32,12 @@ def find_files(path: str, key: str = "data.path") -> list[Path]:
     Raises ConfigError where nothing is found.
     """
     given = Path(path).expanduser()
-    if given.is_file():
+    try:
+        is_file = given.is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        expected = "expected a file, a folder or a glob pattern that can be read"
+        raise ConfigError(key, f"{path!r}: {error.strerror}; {expected}") from error
+    if is_file:
         return [given]
     if given.is_dir():
         found = [file for file in sorted(given.rglob("*")) if file.is_file()]
@@ -139,9 +145,10 @@ def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
     """A decoder; a ConfigError for what is no encoding of text."""
     try:
         "".encode(encoding)  # refuses hex and the like, too
-        if codecs.lookup(encoding).name in OF_SURROGATES:
+        name = codecs.lookup(encoding).name
+        if name in NO_TEXT:
             raise LookupError
-        return codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
+        return codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else encoding)()
     except (LookupError, UnicodeError):
         raise ConfigError(
             "data.encoding", f"unknown encoding {encoding!r}; for example utf-8, gb18030"
@@ -157,7 +164,7 @@ def _decode(
         return decoder.decode(block, final=not block)
     except UnicodeDecodeError as error:
         byte = position - len(pending) + error.start
-        if not block and encoding == "utf-8":
+        if not block:  # of a whole character nothing would be pending
             raise UserError(
                 f"{path}: ends at byte {byte} in the middle of a character: the file is cut short. "
                 "Get it whole, or mend its end"
@@ -165,7 +172,12 @@ def _decode(
         found = error.object[error.start : error.start + 4].hex(" ")
         raise UserError(
             f"{path}: byte {byte} is not {encoding}: found {found} ({error.reason}). "
-            f"{_advice(pending + block, encoding)}"
+            f"{_advice(pending + block, codecs.lookup(encoding).name)}"
+        ) from None
+    except UnicodeError as error:  # names no place: UTF-16 without its mark
+        raise UserError(
+            f"{path}: not {encoding}: {error}. Set data.encoding to the file's encoding; without a "
+            "byte-order mark that may be utf-16-le or utf-16-be"
         ) from None
 
 

@@ -82,16 +82,23 @@ def concatenate(chunks: list[Chunk]) -> Chunk:
         np.concatenate([*starts, offsets[-1:]]),
         np.concatenate([c.free[j:] for c, j in zip(chunks, joined, strict=True)]),
         np.concatenate([c.line_ends + o for c, o in zip(chunks, offsets, strict=False)]),
-        _joined([c.gold for c in chunks]),
-        _joined([c.numbers for c in chunks]),
-        _joined([c.uncut for c in chunks]),
+        _joined([c.gold for c in chunks], offsets),
+        _joined([c.numbers for c in chunks], offsets),
+        _joined([c.uncut for c in chunks], offsets),
     )
 
 
-def _joined(parts: list[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
-    """One array of those that there are."""
-    given = [part for part in parts if part is not None]
-    return np.concatenate(given) if given else None
+def _joined(
+    parts: list[NDArray[np.bool_] | None], offsets: NDArray[np.int64]
+) -> NDArray[np.bool_] | None:
+    """One array of those that there are, false in chunks that have none; offsets (parts + 1,)."""
+    if all(part is None for part in parts):
+        return None
+    whole = np.zeros(offsets[-1], np.bool_)
+    for part, begin, end in zip(parts, offsets[:-1], offsets[1:], strict=True):
+        if part is not None:
+            whole[begin:end] = part
+    return whole
 
 
 def _part(values: NDArray[np.bool_] | None, part: slice) -> NDArray[np.bool_] | None:
@@ -256,7 +263,7 @@ def _all_but_last_piece(
     last_start = int(whole.starts[-2])
     inside = last_start == 0 or size - last_start > size // 2
     border = _outside_numbers(whole, size - 1) if inside else last_start
-    return split_at(whole, border)[0], raw[visible[border] :], inside
+    return split_at(whole, border)[0], raw[visible[border] :], border not in whole.starts
 
 
 def _outside_numbers(chunk: Chunk, border: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.minent import outputs
-from kexue_cli.tasks.minent.data import Corpus, open_corpus, read_gold
+from kexue_cli.tasks.minent.data import Corpus, gold_files, open_corpus, read_gold
 from kexue_cli.tasks.minent.lexicon import known_words
 from kexue_cli.tasks.minent.method import Method
 from kexue_cli.tasks.minent.reading import stored_blocks
@@ -59,16 +61,22 @@ class MinentTask(Task):
         if not len(self.first.code_points):
             self.corpus.read()  # raises: nothing to segment
         ctx.fingerprint(self.first.code_points, self.first.starts)
-        for file in self.corpus.source.files:
-            for block in stored_blocks(file):
-                ctx.stop.raise_if_requested()
-                ctx.fingerprint(block)
+        self._fingerprint(ctx, self.corpus.source.files)
         if self.cfg.data.gold is not None:
             self.gold = read_gold(self.cfg.data, self.corpus)
+            ctx.fingerprint("gold")  # so that a gold is not taken for more text
+            self._fingerprint(ctx, gold_files(self.cfg.data))
         ctx.console.say(self.corpus.splitting.describe())
         self._check_gold(ctx)
         if ctx.cfg.mode is not Mode.train and ctx.cfg.checkpoint is None:
             self.method.fit(ctx, self.corpus)  # a given lexicon
+
+    @staticmethod
+    def _fingerprint(ctx: Context, files: Iterable[Path]) -> None:
+        for file in files:
+            for block in stored_blocks(file):
+                ctx.stop.raise_if_requested()
+                ctx.fingerprint(block)
 
     def _check_gold(self, ctx: Context) -> None:
         """Warn where the spaces that are to be the gold are none."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.minent.data import Corpus
+from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.frequent import frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, in_set, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 BEGIN, STOP = 1, 2  # marks of the kenlm rule
+LOOK_CHARACTERS = 1 << 16  # looked through at a time for any that words are searched in
 SHORT = 3  # shorter words are not checked back
 
 
@@ -146,6 +147,8 @@ class WordDiscovery(LexiconCutter):
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Count, join, check back."""
+        if not any(chunk.free.any() for chunk in corpus.chunks(LOOK_CHARACTERS)):
+            raise nothing_to_search(corpus)  # counting would take the marks of emoji for text
         joiner = saved_or(ctx, lambda: self._count(ctx, corpus))
         with watched(ctx, "joining") as advance:
             table, entries = discover(corpus, joiner, self.min_count, advance)

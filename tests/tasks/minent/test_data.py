@@ -6,11 +6,10 @@ import lzma
 import numpy as np
 import pytest
 
-from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.config import SpacedData, TextData
 from kexue_cli.tasks.minent.data import open_corpus, read_gold
-from kexue_cli.tasks.minent.reading import stored_blocks, text_blocks
 from kexue_cli.tasks.minent.segment import cut_chunk, spread_ends
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
 from kexue_cli.tasks.minent.splitting import Splitting, chunks_of, concatenate
@@ -149,6 +148,22 @@ def test_separators_count_as_spaces():
     assert pieces(split("ab/c\n", "any", "cut", separators="/")) == ["ab", "c"]
 
 
+@pytest.mark.parametrize("size", [10, 17, 30])
+def test_marks_in_some_chunks_only_are_kept_in_the_whole(size):
+    text = "abc" * 30 + "e\u0301" + "abc" * 30
+    parts = split(text, "any", "strip", size)
+    np.testing.assert_array_equal(parts.uncut, split(text, "any", "strip").uncut)
+    assert cut_chunk(parts, lambda letters, starts: np.ones(len(letters), np.bool_)).sum() == 181
+
+
+@pytest.mark.parametrize("numbers", ["whole", "join"])
+def test_a_number_longer_than_a_chunk_stays_apart_from_the_piece_before(numbers):
+    text = "ab，" + "二" * 60 + "，cd，" + "5" * 60 + "，"
+    whole = split(text, "han", numbers=numbers)
+    for size in range(4, 50):
+        assert pieces(split(text, "han", size=size, numbers=numbers)) == pieces(whole)
+
+
 @pytest.mark.parametrize("name", ["han", "letters", "any"])
 @pytest.mark.parametrize("spaces", ["cut", "strip", "gold"])
 @pytest.mark.parametrize("sentence_ends", [True, False])
@@ -189,77 +204,6 @@ def test_auto_alphabet_looks_at_the_script(tmp_path):
     assert open_corpus(SpacedData(path=str(tmp_path / "en"))).splitting.alphabet.name == "any"
 
 
-def test_wrong_encoding_names_file_byte_and_setting(tmp_path):
-    file = tmp_path / "gb.txt"
-    file.write_bytes(b"abc\n" + "最小熵原理".encode("gb18030"))
-    with pytest.raises(UserError, match=r"gb\.txt: byte 4 is not utf-8.*data\.encoding=gb18030"):
-        open_corpus(TextData(path=str(file)))
-    assert (
-        pieces(open_corpus(TextData(path=str(file), encoding="gb18030")).read())[-1] == "最小熵原理"
-    )
-
-
-def test_big5_is_told_from_gb18030(tmp_path):
-    file = tmp_path / "big5.txt"
-    file.write_bytes("這是一個在中國的故事，說的是他們來時的路。\n".encode("big5"))
-    with pytest.raises(UserError, match=r"data\.encoding=big5"):
-        pieces(open_corpus(TextData(path=str(file))).read())
-
-
-@pytest.mark.parametrize("block", [1, 2, 3, 5])
-def test_error_byte_is_right_for_any_block_size(tmp_path, block):
-    file = tmp_path / "bad.txt"
-    file.write_bytes("熵熵".encode() + b"ab\xff" + b"cd")
-    with pytest.raises(UserError, match="byte 8 is not utf-8: found ff"):
-        list(text_blocks(file, "utf-8", block))
-
-
-def test_binary_missing_empty_and_unknown_encoding_are_named(tmp_path):
-    (tmp_path / "bin").write_bytes(b"ab\0\1")
-    (tmp_path / "empty").write_bytes(b" \n")
-    with pytest.raises(UserError, match="zero byte at byte 2: this is a binary file"):
-        open_corpus(TextData(path=str(tmp_path / "bin")))
-    with pytest.raises(ConfigError, match=r"data\.path: no file"):
-        open_corpus(TextData(path=str(tmp_path / "none")))
-    with pytest.raises(ConfigError, match=r"data\.path: expected a file"):
-        open_corpus(TextData())
-    with pytest.raises(UserError, match=r"empty: expected text, found no visible character"):
-        open_corpus(TextData(path=str(tmp_path / "empty"))).read()
-    with pytest.raises(ConfigError, match="unknown encoding"):
-        open_corpus(TextData(path=str(tmp_path / "empty"), encoding="utf-80"))
-    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"abc" * 1000)[:20])
-    with pytest.raises(UserError, match=r"cut\.gz: cannot be read"):
-        open_corpus(TextData(path=str(tmp_path / "cut.gz")))
-
-
-@pytest.mark.parametrize("name", ["gz", "zst"])
-def test_damaged_packed_files_are_refused(tmp_path, name):
-    zstandard = pytest.importorskip("zstandard")
-    text = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9000, 90_000))).encode()
-    packed = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}[name](text)
-    file = tmp_path / f"text.{name}"
-    for content in (packed[: len(packed) // 2], b"no such form" + packed):
-        file.write_bytes(content)
-        with pytest.raises(UserError, match=rf"text\.{name}: cannot be read"):
-            list(text_blocks(file, "utf-8"))
-    file.write_bytes(packed + packed)  # a file of two is one text
-    assert "".join(text_blocks(file, "utf-8")).encode() == text + text
-
-
-def test_a_line_end_of_two_characters_is_one_wherever_blocks_end(tmp_path):
-    file = tmp_path / "crlf.txt"
-    file.write_bytes(b"ab\r\ncd\re\r\n")
-    for block in (1, 2, 3, 4):
-        assert "".join(text_blocks(file, "utf-8", block)) == "ab\ncd\ne\n"
-
-
-@pytest.mark.parametrize("encoding", ["hex", "rot13", "base64", "undefined", "utf-7"])
-def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
-    (tmp_path / "a").write_bytes(b"6162")
-    with pytest.raises(ConfigError, match="unknown encoding"):
-        list(text_blocks(tmp_path / "a", encoding))
-
-
 def test_read_all_gives_nothing_of_a_longer_corpus(tmp_path):
     (tmp_path / "a").write_text(TEXT)
     corpus = open_corpus(TextData(path=str(tmp_path / "a")))
@@ -298,27 +242,9 @@ def test_marks_and_joiners_stay_with_their_character(tmp_path, text, wanted):
     assert not every[:-1][marks].any()  # no word begins with one
 
 
-def test_a_stored_file_that_is_gone_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"gone: cannot be read"):
-        list(stored_blocks(tmp_path / "gone"))
-
-
 def test_gold_with_other_lines_serves_a_limited_text(tmp_path):
     (tmp_path / "text").write_text("abc\nde\nfgh\n")
     (tmp_path / "gold").write_text("ab c d e f gh\n")
     data = TextData(path=str(tmp_path / "text"), gold=str(tmp_path / "gold"))
     gold = read_gold(data, open_corpus(data, max_lines=2))
     np.testing.assert_array_equal(gold, [False, True, True, True, True])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("中文".encode()[:5], r"ends at byte 3 in the middle of a character"),
-        ("un caf\xe9aux lait".encode("cp1252"), r"try data\.encoding=cp1252"),
-    ],
-)
-def test_what_is_not_utf8_is_told_apart(tmp_path, content, message):
-    (tmp_path / "text").write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        open_corpus(TextData(path=str(tmp_path / "text")))

@@ -1,6 +1,7 @@
 """Segmentation with a lexicon: the best path, streams of any chunking, the written text."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from kexue_cli.tasks.minent.lexicon import (
     known_words,
     read_lexicon,
 )
+from kexue_cli.tasks.minent.outputs import lexicon_table
 from kexue_cli.tasks.minent.scores import words_of
 from kexue_cli.tasks.minent.segment import SAFE_TAIL, WordTrie, cut_chunk, cut_corpus, in_parallel
 from kexue_cli.tasks.minent.segmentation import spaced_text, tally_and_write
@@ -177,6 +179,32 @@ def test_lexicon_files_round_trip_and_bad_lines_are_named(tmp_path):
         read_lexicon(path)
     with pytest.raises(UserError, match="cannot be read"):
         known_words(str(tmp_path / "none"))
+
+
+def test_an_exclusion_list_that_is_none_is_named_with_its_setting(tmp_path):
+    with pytest.raises(UserError, match=r"task\.exclude: expected .* found nothing"):
+        known_words("")
+    with pytest.raises(UserError, match=rf"task\.exclude={tmp_path}: cannot be read"):
+        known_words(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [50, 100_000])
+def test_tokens_of_any_length_are_counted(size):
+    long = "x" * 300 + "é" * 70_000
+    text = f"{long} ab {long}{'你' * 300}ab 1{'2' * 255}\n"
+    corpus = text_corpus(text, Splitting(Alphabet.named("letters"), "cut"), size)
+
+    def whole(letters, starts):
+        return np.isin(np.arange(len(letters)), starts[1:] - 1)
+
+    stream = list(cut_corpus(corpus, whole))
+    tally = tally_and_write(iter(stream), None, None)
+    written = Counter("".join(spaced_text(*part) for part in stream).split())
+    assert tally.words | tally.others == written
+    assert {len(word) for word in tally.others} == {256}
+    table = lexicon_table(tally, *stream[0])
+    assert table["probability"].sum() == pytest.approx(1 - 1 / written.total())
+    assert tally.metrics()["tokens"] == written.total()
 
 
 def test_branching_entropy_counts_neighbours_and_lets_sentence_ends_be_free():

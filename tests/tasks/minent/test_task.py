@@ -250,6 +250,18 @@ def test_a_change_far_behind_is_another_text(kexue_run, tmp_path):
     assert prints[0] != prints[1]
 
 
+def test_another_gold_is_other_data(kexue_run, tmp_path):
+    (tmp_path / "text.txt").write_text("abcab\n")
+    (tmp_path / "given").write_text("ab 2\nc 1\n")
+    command = [*words("text.txt", "lexicon"), "data=text", "model.path=given", "mode=evaluate"]
+    prints = set()
+    for gold in ("ab c ab\n", "a bc ab\n"):
+        (tmp_path / "gold.txt").write_text(gold)
+        folder = run_dir(kexue_run(*command, "data.gold=gold.txt"))
+        prints.add(json.loads((tmp_path / folder / "run.json").read_text())["data_fingerprint"])
+    assert len(prints) == 2
+
+
 def test_several_files_are_one_text(kexue_run, tmp_path):
     (tmp_path / "a b=1.txt").write_text("abc\n")
     (tmp_path / "c").mkdir()

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from kexue_cli.errors import ConfigError
+from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.tasks.minent.config import TextData
+from kexue_cli.tasks.minent.data import open_corpus
 from kexue_cli.tasks.minent.pmi_cut import PmiCut
 from kexue_cli.tasks.minent.word_discovery import WordDiscovery
 from tests.tasks.minent.counting import SETTINGS, Recorder, corpus_of
@@ -62,6 +64,14 @@ def test_finding_nothing_is_said_with_the_reason(tmp_path: Path) -> None:
     ctx = Recorder()
     discovery(min_count=1000).fit(ctx, corpus_of(tmp_path / "t.txt", ["abcd"] * 9))  # type: ignore[arg-type]
     assert "seen model.min_count=1000 times" in ctx.warnings[0]
+
+
+def test_a_text_without_letters_to_search_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("👍🏽🎉❤️ 👨‍👩‍👧\n" * 30, encoding="utf-8")
+    corpus = open_corpus(TextData(path=str(tmp_path / "t.txt")))
+    for rule in ("kenlm", "open"):
+        with pytest.raises(UserError, match="no character in which words are searched"):
+            discovery(rule=rule).fit(Recorder(), corpus)  # type: ignore[arg-type]
 
 
 def test_a_wrong_number_of_thresholds_is_named() -> None:
