@@ -13,7 +13,7 @@ from kexue_cli.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2
 SHOWING = ("--cfg", "-c", "--info", "-i")  # Hydra's flags that show the configuration
 
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"kexue-run {__version__}")
         return
     from kexue_cli import command_line
+    from kexue_cli.run.files import reason_of
 
     try:
         command_line.refuse_broken_text(words)
@@ -39,10 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (Interrupted, KeyboardInterrupt) as error:
         raise SystemExit(128 + getattr(error, "signal_number", 2)) from None
     except Exception as error:
+        # First: an unknown option of Hydra is an OSError too.
         message = command_line.explain(error, words)
-        if message is None:
+        if message is not None:
+            _fail(message, USAGE_ERROR)
+        if not isinstance(error, OSError) or error.filename is None:
             raise
-        _fail(message, USAGE_ERROR)
+        _fail(reason_of(error), FAILED)
 
 
 def _start(words: list[str]) -> None:

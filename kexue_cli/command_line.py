@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from kexue_cli.catalogue import options, options_of_task
@@ -29,7 +29,7 @@ def key_of(override: str) -> str:
 def value_of(words: list[str], key: str) -> str | None:
     """The value of `key=value` among the words, without quotes; None where it is not there."""
     for word in words:
-        if word.startswith(f"{key}="):
+        if word.lstrip("+").startswith(f"{key}="):
             return word.partition("=")[2].strip("'\"")
     return None
 
@@ -51,7 +51,9 @@ def quoted(words: list[str]) -> list[str]:
     """
     texts = {f.name for f in fields(RunConfig) if f.type in ("str", "str | None")}
     return [
-        _quoted(word) if word.partition("=")[0] in texts or _needs_quotes(word) else word
+        _quoted(word)
+        if word.partition("=")[0].lstrip("+") in texts or _needs_quotes(word)
+        else word
         for word in words
     ]
 
@@ -90,6 +92,9 @@ def with_saved_overrides(words: list[str]) -> list[str]:
         UserError: `resume=` names no run directory, or one that is still going on.
     """
     resume, place = value_of(words, "resume"), value_of(words, "checkpoint")
+    for key, value in (("resume", resume), ("checkpoint", place)):
+        if value is not None and not value.strip():  # as a path it would be the current folder
+            raise UserError(f"{key}=: is empty. Give a run directory (kexue runs lists them)")
     if resume not in (None, "null"):
         assert resume is not None
         return _merged(_saved_words(_resumable(Path(resume))), words)
@@ -113,22 +118,45 @@ def _check_exists(place: str) -> None:
 
 
 def _resumable(path: Path) -> Path:
-    from kexue_cli.run.directory import RunDirectory
+    from kexue_cli.run.directory import DAMAGED, RunDirectory
     from kexue_cli.run.record import is_alive
 
     if not (path / "run.json").is_file() or not (path / "config.yaml").is_file():
         raise UserError(f"resume={path}: not a run directory (it has no run.json and config.yaml)")
     record = RunDirectory(path).read_json("run.json")
-    if record["status"] == "running" and is_alive(record["process"]):
-        raise UserError(
-            f"resume={path}: this run is still going on (process {record['process']['pid']})"
-        )
+    process = record.get("process")
+    if not isinstance(record.get("status"), str) or not isinstance(process, dict):
+        raise UserError(f"{path / 'run.json'} is damaged: no status and process in it. {DAMAGED}")
+    if record["status"] == "running" and is_alive(process):
+        raise UserError(f"resume={path}: this run is still going on (process {process['pid']})")
     return path
 
 
 def _saved_words(folder: Path) -> list[str]:
-    saved = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    return [str(word) for word in saved]
+    return [str(word) for word in _saved(folder / ".hydra" / "overrides.yaml", ListConfig)]
+
+
+def _saved(path: Path, kind: type[DictConfig] | type[ListConfig]) -> Any:
+    """A YAML file that an earlier run wrote.
+
+    Raises:
+        UserError: it is gone, no YAML, or something else than a mapping (or list).
+    """
+    from yaml import YAMLError
+
+    from kexue_cli.run.directory import DAMAGED
+
+    try:
+        saved = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. {DAMAGED}") from None
+    except (OSError, ValueError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged: no YAML ({reason}). {DAMAGED}") from error
+    if not isinstance(saved, kind):
+        wanted = "mapping" if kind is DictConfig else "list"
+        raise UserError(f"{path} is damaged: expected a {wanted} in it. {DAMAGED}")
+    return saved
 
 
 def _merged(saved: list[str], words: list[str]) -> list[str]:
@@ -155,7 +183,7 @@ def with_saved_values(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         folder, groups = found, ("model",)
     else:
         return cfg
-    saved = OmegaConf.load(folder / "config.yaml")
+    saved = _saved(folder / "config.yaml", DictConfig)
     given, said_before = {key_of(word) for word in overrides}, _saved_words(folder)
     spoken_now = {key_of(word) for word in overrides if word not in said_before}
     for group in groups:

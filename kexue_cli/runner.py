@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ from kexue_cli.run.seeds import Seeds
 from kexue_cli.run.signals import StopFlag
 from kexue_cli.run.summary import say_changes, say_results, say_start
 from kexue_cli.tasks.base import Metric, Task
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @dataclass
@@ -56,10 +60,12 @@ def run(cfg: DictConfig, overrides: list[str]) -> RunResult:
     device = choose(cfg, task_class.bf16_on_cpu, _saved_threads(cfg))
     stop = StopFlag()
     with stop.installed(), joined(device.type) as ranks:
-        ctx = _open(cfg, overrides, device, ranks, stop)
-        with _status_recorded(ctx):
-            metrics = _steps(task_class(cfg), ctx)
-        return RunResult(ctx.directory.path, metrics)
+        directory = _directory(cfg, ranks)
+        with _disk_errors_named(directory.path):
+            ctx = _open(cfg, overrides, directory, device, ranks, stop)
+            with _status_recorded(ctx):
+                metrics = _steps(task_class(cfg), ctx)
+        return RunResult(directory.path, metrics)
 
 
 def _saved_threads(cfg: DictConfig) -> int | None:
@@ -69,11 +75,15 @@ def _saved_threads(cfg: DictConfig) -> int | None:
 
 
 def _open(
-    cfg: DictConfig, overrides: list[str], device: Device, ranks: Ranks, stop: StopFlag
+    cfg: DictConfig,
+    overrides: list[str],
+    directory: RunDirectory,
+    device: Device,
+    ranks: Ranks,
+    stop: StopFlag,
 ) -> Context:
-    """Make (or find again) the run directory and put everything a task needs together."""
+    """Begin (or go on with) the record of a run and put everything a task needs together."""
     console = Console(quiet=not ranks.is_main)
-    directory = _directory(cfg, ranks)
     config = plain(cfg)
     if ranks.is_main:
         console.open_log(directory.path / "run.log")
@@ -104,6 +114,7 @@ def _earlier_config(directory: RunDirectory) -> dict[str, Any]:
 
 
 def _directory(cfg: DictConfig, ranks: Ranks) -> RunDirectory:
+    """Make (or find again) the run directory."""
     path = None
     if ranks.is_main:
         if cfg.resume is not None:
@@ -133,6 +144,17 @@ def _resume_state(ctx: Context) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """A failed write, unlike a failed open, does not say where; it was in the run directory."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in DISK_ERRORS:
+            error.filename = str(folder)
+        raise
+
+
+@contextlib.contextmanager
 def _status_recorded(ctx: Context) -> Iterator[None]:
     """However the run ends, run.json says how."""
     try:
@@ -142,14 +164,24 @@ def _status_recorded(ctx: Context) -> Iterator[None]:
         ctx.console.say(f"Stopped. Go on with: kexue-run resume={ctx.directory.path}")
         raise
     except BaseException as error:
-        ctx.console.to_log(f"error: {type(error).__name__}: {error}")
-        ctx.record.finish("failed", f"{type(error).__name__}: {error}")
+        _record_failure(ctx, error)
         raise
     else:
         ctx.record.finish("done")
     finally:
         ctx.log.close()
         ctx.console.close_log()
+
+
+def _record_failure(ctx: Context, error: BaseException) -> None:
+    text = f"{type(error).__name__}: {error}"
+    # On a full disk this fails too, and must not hide the error itself.
+    with contextlib.suppress(OSError):
+        ctx.record.finish("failed", text)
+    with contextlib.suppress(OSError):
+        ctx.console.to_log(f"error: {text}")
+        if not isinstance(error, UserError):
+            ctx.console.to_log("".join(traceback.format_exception(error)).rstrip())
 
 
 def _steps(task: Task, ctx: Context) -> dict[str, Any]:
@@ -222,5 +254,5 @@ def _plot(task: Task, ctx: Context) -> None:
         return
     try:
         task.plots(ctx)
-    except UserError as error:
+    except (UserError, OSError) as error:
         ctx.console.warn(f"no pictures: {error}")

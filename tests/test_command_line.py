@@ -13,7 +13,9 @@ import pytest
 from kexue_cli import __version__, command_line
 from kexue_cli.catalogue import options, options_of_task, task_names
 from kexue_cli.config import ConfigError, build
+from kexue_cli.errors import UserError
 from tests.conftest import ROOT
+from tests.fake_runs import dead_process, write_run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 HEAVY = ("torch", "pandas", "sklearn", "scipy", "matplotlib")
@@ -129,6 +131,37 @@ def test_words_of_an_earlier_run_yield_to_new_ones() -> None:
     saved = ["task=lamost", "data=sequences", "data.path=a.npz", "model.filters=8", "seed=3"]
     merged = command_line._merged(saved, ["data=fits", "model.filters=16"])
     assert merged == ["task=lamost", "seed=3", "data=fits", "model.filters=16"]
+
+
+DAMAGES = [
+    ("run.json", "{", "run.json is damaged"),
+    ("run.json", "[]", "run.json is damaged"),
+    ("run.json", "{}", "run.json is damaged: no status and process"),
+    (".hydra/overrides.yaml", None, "overrides.yaml is missing"),
+    (".hydra/overrides.yaml", "[", "overrides.yaml is damaged"),
+    (".hydra/overrides.yaml", "", "overrides.yaml is damaged"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), DAMAGES)
+def test_a_damaged_run_that_should_go_on_is_named(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    run = write_run(tmp_path / "run", process=dead_process())
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "overrides.yaml").write_text("[task=lamost]")
+    assert command_line.with_saved_overrides([f"++resume={run}"])[0] == "task=lamost"
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        command_line.with_saved_overrides([f"resume={run}"])
+
+
+@pytest.mark.parametrize("word", ["resume=", "checkpoint=''"])
+def test_an_empty_place_is_not_the_current_folder(word: str) -> None:
+    with pytest.raises(UserError, match="is empty"):
+        command_line.with_saved_overrides([word])
 
 
 @pytest.mark.parametrize("text", ["你好，世界 (1, 2]", "it's \\ a=b", "a: {b}", "${x"])

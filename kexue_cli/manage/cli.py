@@ -18,6 +18,7 @@ from types import ModuleType
 from kexue_cli import __version__
 from kexue_cli.errors import UserError
 from kexue_cli.paths import PACKAGE
+from kexue_cli.run.files import reason_of
 
 OWN_COMMANDS = (
     "runs",
@@ -55,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"kexue {args.command}: {reason_of(error)}", file=sys.stderr)
+        return 1
 
 
 def joined_sort_key(words: Sequence[str]) -> list[str]:

@@ -170,28 +170,56 @@ def resolve(text: str, root: Path) -> list[Run]:
     Raises:
         UserError: nothing or more than one thing is meant.
     """
+    place = locate(text, root)
+    runs = runs_of(place)
+    if not runs:
+        raise UserError(f"{place} holds no run: it has no run.json and no jobs of a sweep")
+    return runs
+
+
+def runs_of(folder: Path) -> list[Run]:
+    """A run directory as a list of one; the runs below any other folder, such as a sweep's."""
+    if is_run(folder):
+        return [read_run(folder)]
+    runs = [read_run(Path(found)) for found in run_directories(str(folder.absolute()))]
+    return sorted(runs, key=lambda run: _natural(run.path.name))
+
+
+def locate(text: str, root: Path) -> Path:
+    """The directory a user means by a path, "last", or the start or end of a run's or sweep's name.
+
+    Raises:
+        UserError: nothing or more than one thing is meant.
+    """
+    if not text.strip():  # an unset shell variable; as a path it would be the current folder
+        raise UserError(
+            "the name of a run is empty: give a run directory, the end of its name, or last. "
+            "`kexue runs` lists them"
+        )
     path = Path(text)
     if path.is_dir():
-        if (path / "run.json").exists() or (STAMP.match(path.name) and not is_sweep(path)):
-            return [read_run(path)]
-        runs = [read_run(Path(found)) for found in run_directories(str(path.absolute()))]
-        if runs:
-            return sorted(runs, key=lambda run: _natural(run.path.name))
-        raise UserError(f"{text} holds no run: it has no run.json and no jobs of a sweep")
+        # "." and ".." say nothing about what they are; their whole path does.
+        return path if path.name not in ("", "..") else Path(os.path.abspath(path))
     runs = find_runs(root)
     if text == "last" and runs:
-        return [runs[-1]]
+        return runs[-1].path
     matching = [run for run in runs if run.name.endswith(text) or run.name.startswith(text)]
     matching = [run for run in matching if run.name == text] or matching
     if len(matching) == 1:
-        return matching
+        return matching[0].path
     sweeps = [sweep for sweep in find_sweeps(root) if sweep.name.endswith(text)]
     if len(sweeps) == 1:
-        return resolve(str(sweeps[0]), root)
+        return sweeps[0]
     if not matching:
         raise UserError(f"no run is called {text!r} below {root}. `kexue runs` lists them")
     names = ", ".join(run.name for run in matching[:4])
     raise UserError(f"{text!r} fits {len(matching)} runs ({names}, …): give more of the name")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is a run's, by the run.json inside or by its name."""
+    named_as_run = STAMP.match(path.name) is not None and not is_sweep(path)
+    return named_as_run or (path / "run.json").exists()
 
 
 def is_sweep(path: Path) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+DAMAGED = "Restore it, or start a new run"
 
 
 class RunDirectory:
@@ -36,19 +37,14 @@ class RunDirectory:
     def create(cls, output_dir: Path, task: str, model: str) -> RunDirectory:
         """Make a new directory whose name no other run has, not even one of the same second."""
         parent = output_dir / task / model
-        while True:
-            now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-            path = parent / f"{now}-{secrets.token_hex(2)}"
-            try:
-                path.mkdir(parents=True)
-                return cls(path)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise UserError(
-                    f"cannot make the run directory {path}: {error.strerror}. "
-                    "Choose another place with output_dir=…"
-                ) from error
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            return cls(_new_below(parent))
+        except OSError as error:
+            raise UserError(
+                f"cannot make the run directory in {parent}: {_why(error)}. "
+                "Choose another place with output_dir=…"
+            ) from error
 
     @classmethod
     def claim(cls, path: Path) -> RunDirectory:
@@ -56,7 +52,7 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"run_dir={path}: cannot be made: {error.strerror}") from error
+            raise UserError(f"run_dir={path}: cannot be made: {_why(error)}") from error
         if any(path.iterdir()):
             raise UserError(
                 f"run_dir={path}: is not empty. Give a new one, or resume={path} to go on there"
@@ -110,10 +106,38 @@ class RunDirectory:
         write_text(self.path / name, frame.to_csv(index=False))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read one JSON file of the run directory; {} where it does not exist."""
+        """Read one JSON file of the run directory; {} where it does not exist.
+
+        Raises:
+            UserError: it holds no JSON object.
+        """
+        path = self.path / name
         try:
-            loaded = json.loads((self.path / name).read_text(encoding="utf-8"))
+            loaded = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        assert isinstance(loaded, dict)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: no JSON ({error}). {DAMAGED}") from error
+        if not isinstance(loaded, dict):
+            found = type(loaded).__name__
+            raise UserError(f"{path} is damaged: expected a JSON object, found {found}. {DAMAGED}")
         return loaded
+
+
+def _new_below(parent: Path) -> Path:
+    while True:
+        now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        path = parent / f"{now}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+
+
+def _why(error: OSError) -> str:
+    """The system's reason; "File exists" would not tell of a link that leads nowhere."""
+    place = Path(error.filename or "")
+    if isinstance(error, FileExistsError) and place.is_symlink():
+        return f"{place} is a link to {place.readlink()}, which is no folder"
+    return str(error.strerror)

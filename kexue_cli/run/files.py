@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -25,8 +26,21 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a failed write, unlike a failed open, does not say where
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reason_of(error: OSError) -> str:
+    """What the system refused, in one line; the error must name a file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{error.filename}: cannot be written, the disk is full ({error.strerror}). Make room"
+        )
+    return f"{error.filename}: {error.strerror}"
 
 
 def remove_leftovers(folder: Path) -> None:

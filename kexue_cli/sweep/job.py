@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from kexue_cli.manage.store import read_run
 from kexue_cli.paths import PACKAGE
 from kexue_cli.run.cores import available_cores
-from kexue_cli.run.directory import RunDirectory
 from kexue_cli.run.files import write_json
 from kexue_cli.run.record import is_alive, now, process_identity
 from kexue_cli.sweep import plan as plans
@@ -83,7 +83,7 @@ def run_process(
     begun = time.monotonic()
     with log_path.open("ab") as log:
         code = _wait(words, environment, log, should_stop)
-    record = RunDirectory(run_directory).read_json("run.json")
+    record = read_run(run_directory).record
     status = "done" if code == 0 and record.get("status") == "done" else "failed"
     if record.get("status") == "interrupted" or (code != 0 and should_stop()):
         status = "interrupted"
@@ -110,8 +110,7 @@ def _words(plan: plans.Plan, number: int) -> list[str]:
 
 
 def _was_interrupted(run_directory: Path) -> bool:
-    status = RunDirectory(run_directory).read_json("run.json").get("status")
-    return status in ("interrupted", "running")
+    return read_run(run_directory).record.get("status") in ("interrupted", "running")
 
 
 def _set_aside(run_directory: Path) -> None:
@@ -190,10 +189,7 @@ def read_report(plan: plans.Plan, number: int) -> dict[str, Any]:
 def status_of(plan: plans.Plan, number: int) -> str:
     """pending, running, done, interrupted or failed; by run.json, then by the job's report."""
     report = read_report(plan, number)
-    try:
-        record = RunDirectory(plan.run_directory(number)).read_json("run.json")
-    except ValueError:
-        record = {}
+    record = read_run(plan.run_directory(number)).record
     status = str(record.get("status") or report.get("status") or "pending")
     if status == "running":
         process = record.get("process") or report.get("process")

@@ -124,9 +124,8 @@ def output_dir_of(jobs: Sequence[Sequence[str]]) -> Path:
     Raises:
         UserError: `output_dir` itself is swept over.
     """
-    places = {
-        w.partition("=")[2].strip("'\"") for job in jobs for w in job if w.startswith("output_dir=")
-    }
+    words = [word.lstrip("+") for job in jobs for word in job]
+    places = {w.partition("=")[2].strip("'\"") for w in words if w.startswith("output_dir=")}
     if len(places) > 1:
         raise UserError("output_dir: give one folder; the jobs of a sweep lie side by side in it")
     return Path(next(iter(places), "outputs"))
@@ -204,6 +203,8 @@ def continued(words: Words, jobs: Sequence[tuple[str, ...]], command: Sequence[s
 
 def find(text: str, output_dir: Path) -> Path:
     """The directory that `sweep=` means: a path, the end of a name, or "last"."""
+    if not text.strip("'\" "):
+        raise UserError("sweep=: is empty. Give a sweep directory, the end of its name, or last")
     if (Path(text) / "sweep.json").exists():
         return Path(text)
     sweeps = sorted(output_dir.glob("*/sweeps/*/sweep.json"), key=lambda path: path.parent.name)

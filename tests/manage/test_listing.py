@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kexue_cli.manage import tables
+from kexue_cli.manage import query, tables
 from kexue_cli.manage.commands import compare, leaderboard
 from kexue_cli.manage.store import find_runs
 from tests.fake_runs import this_process, write_run
@@ -94,6 +94,23 @@ def test_leaderboard_ranks_settings_and_never_mixes_data(six: Path, kexue: Kexue
     code, out, _ = kexue("leaderboard", "data=dash_sn")
     assert code == 0
     assert "higher is better" in out
+
+
+def test_leaderboard_of_one_text_leaves_others_out(root: Path) -> None:
+    for i, name in enumerate("abb"):
+        path = root / f"gpt2/m/2026-11-20_10-00-0{i}-aaaa"
+        settings = {"data.path": f"{name}.txt"}
+        write_run(path, task="gpt2", data="text", seed=i, settings=settings)
+    runs = query.select(find_runs(root), ["data.path=b.txt"])
+    ((row,),) = leaderboard.leaderboards(runs).values()
+    assert row["n"] == 2
+
+
+@pytest.mark.parametrize("top", ["0", "-1"])
+def test_leaderboard_of_no_rows_is_refused(six: Path, kexue: Kexue, top: str) -> None:
+    code, _, err = kexue("leaderboard", f"--top={top}")
+    assert code == 2
+    assert f"--top must be at least 1, found {top}" in err
 
 
 def test_leaderboard_of_a_loss_puts_the_lowest_first(root: Path) -> None:

@@ -38,6 +38,24 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         RunDirectory.create(tmp_path / "file", "em", "gmm")
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outputs").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"outputs is a link to .*gone, which is no folder"):
+        RunDirectory.create(tmp_path / "outputs", "em", "gmm")
+
+
+def test_a_write_that_fails_says_of_which_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left .*a\.txt"), replacing(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+def test_a_damaged_run_json_is_a_users_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        RunDirectory(tmp_path).read_json("run.json")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

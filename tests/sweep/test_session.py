@@ -121,6 +121,18 @@ def test_one_directory_belongs_to_one_process(
             sweep("sweep=last")
 
 
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_a_sweep_lies_in_its_output_dir_however_that_is_set(plus: str) -> None:
+    assert plans.output_dir_of([["task=em", f"{plus}output_dir='there'"]]) == Path("there")
+
+
+def test_an_empty_sweep_is_not_the_last_one(tmp_path: Path) -> None:
+    (tmp_path / "em/sweeps/2026-11-20_10-00-00-aaaa").mkdir(parents=True)
+    (tmp_path / "em/sweeps/2026-11-20_10-00-00-aaaa/sweep.json").write_text("{}")
+    with pytest.raises(UserError, match="sweep=: is empty"):
+        plans.find("", tmp_path)
+
+
 def test_a_misspelt_key_is_found_before_anything_runs(
     sweep: Sweep, journal: Journal, tmp_path: Path
 ) -> None:

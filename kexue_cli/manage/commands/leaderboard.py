@@ -2,9 +2,11 @@
 
   kexue leaderboard
   kexue leaderboard task=em data=iris --format markdown
+  kexue leaderboard task=minent data.path=book.txt
 
-One table per task, data set and primary metric: numbers of different data or metrics are never
-ranked together. Seeds and folds of one setting are one row with mean ± standard deviation.
+One table per task, name of the data (data=…) and primary metric. Where different files went by one
+name, say whose: a condition such as data.path=…. Seeds and folds of one setting are one row with
+mean ± standard deviation.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import statistics
 from collections.abc import Sequence
 
+from kexue_cli.errors import UserError
 from kexue_cli.manage import query, tables
 from kexue_cli.manage.arguments import add_root_argument
 from kexue_cli.manage.grouping import Setting, by_setting
@@ -36,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one ranking per task, data set and metric."""
+    if args.top < 1:
+        raise UserError(f"--top must be at least 1, found {args.top}")
     runs = query.select(find_runs(args.root), args.conditions)
     boards = leaderboards(runs)
     if not boards and args.format == "table":

@@ -55,9 +55,9 @@ def page_of(name: str, root: Path) -> tuple[Path, str]:
 
 def find_sweep(name: str, root: Path) -> Path | None:
     """The sweep directory of this name, if it is one."""
-    if (Path(name) / "sweep.json").exists():
+    if name.strip() and (Path(name) / "sweep.json").exists():
         return Path(name)
-    if Path(name).exists() or name == "last" or "/" in name:
+    if not name.strip() or Path(name).exists() or name == "last" or "/" in name:
         return None
     found = [path for path in find_sweeps(root) if path.name.endswith(name)]
     return found[0] if len(found) == 1 else None

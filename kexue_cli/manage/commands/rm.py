@@ -10,6 +10,7 @@ Runs that are still going are kept. Nothing but run and sweep directories is eve
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from kexue_cli.errors import UserError
 from kexue_cli.manage import query
 from kexue_cli.manage.arguments import add_root_argument, add_yes_argument
-from kexue_cli.manage.store import Run, find_runs, is_sweep, resolve
+from kexue_cli.manage.store import Run, find_runs, is_run, is_sweep, locate, runs_of
 
 NAME = "rm"
 HELP = "delete runs or sweeps, by name or by condition"
@@ -65,14 +66,23 @@ def chosen_directories(names: Sequence[str], root: Path) -> list[Path]:
     if conditions:
         runs = query.select(find_runs(root), conditions)
         return [run.path for run in runs if run.status != "running"]
-    directories: dict[Path, None] = {}
-    for name in names:
-        runs = resolve(name, root)
-        _reject_running(runs)
-        parents = {run.path.parent for run in runs}
-        whole_sweep = len(runs) != 1 and len(parents) == 1 and is_sweep(next(iter(parents)))
-        directories.update(dict.fromkeys(parents if whole_sweep else [run.path for run in runs]))
-    return list(directories)
+    named = {os.path.abspath(place): place for place in (_named(name, root) for name in names)}
+    # A job goes with its sweep.
+    return [place for whole, place in named.items() if os.path.dirname(whole) not in named]
+
+
+def _named(name: str, root: Path) -> Path:
+    """The one run or sweep directory of this name; never a folder that merely holds some."""
+    place = locate(name, root)
+    runs = runs_of(place)
+    is_whole_sweep = is_sweep(place) and (bool(runs) or (place / "sweep.json").exists())
+    if not is_run(place) and not is_whole_sweep:
+        raise UserError(
+            f"{name} is neither a run nor a sweep, so nothing is deleted. "
+            "Name runs or sweeps (`kexue runs` lists them) or give conditions such as status=failed"
+        )
+    _reject_running(runs)
+    return place
 
 
 def _reject_running(runs: Sequence[Run]) -> None:
@@ -82,10 +92,20 @@ def _reject_running(runs: Sequence[Run]) -> None:
 
 
 def delete(directory: Path) -> None:
-    """Delete a directory. It loses its name first, so that a half deleted one is never listed."""
+    """Delete a directory. It loses its name first, so that a half deleted one is never listed.
+
+    Of a link only the link goes: what it points to may have other users.
+    """
     doomed = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.deleted")
-    directory.rename(doomed)
-    shutil.rmtree(doomed)
+    try:
+        if directory.is_symlink():
+            directory.unlink()
+            return
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        left = f"; what is left of it is {doomed}" if doomed.exists() else ""
+        raise UserError(f"{directory} cannot be deleted: {error.strerror}{left}") from error
 
 
 def _confirmed(count: int) -> bool:
