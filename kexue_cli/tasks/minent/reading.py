@@ -162,7 +162,13 @@ def _decode(
     pending = decoder.getstate()[0]
     try:
         return decoder.decode(block, final=not block)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        # UTF-16 without its mark: a bare UnicodeError up to Python 3.12, which names no place.
+        if not isinstance(error, UnicodeDecodeError) or "BOM" in error.reason:
+            raise UserError(
+                f"{path}: not {encoding}: {error}. Set data.encoding to the file's encoding; "
+                "without a byte-order mark that may be utf-16-le or utf-16-be"
+            ) from None
         byte = position - len(pending) + error.start
         if not block:  # of a whole character nothing would be pending
             raise UserError(
@@ -173,11 +179,6 @@ def _decode(
         raise UserError(
             f"{path}: byte {byte} is not {encoding}: found {found} ({error.reason}). "
             f"{_advice(pending + block, codecs.lookup(encoding).name)}"
-        ) from None
-    except UnicodeError as error:  # names no place: UTF-16 without its mark
-        raise UserError(
-            f"{path}: not {encoding}: {error}. Set data.encoding to the file's encoding; without a "
-            "byte-order mark that may be utf-16-le or utf-16-be"
         ) from None
 
 
