@@ -220,7 +220,7 @@ class Answerer:
             for i, j, score in spans(s, e, widths, rules.threshold, rules.max_length):
                 answer = text[tokens.first[i] : tokens.last[j] + 1]
                 best[answer] = max(best.get(answer, 0.0), score)
-            highest = max(float(s.max(initial=0)), float(e.max(initial=0)))
+            highest = min(float(s.max(initial=0)), float(e.max(initial=0)))  # both must be above
             found.append(Found(best, s, e, w.at, highest=highest))
         return found
 
