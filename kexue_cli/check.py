@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import fields, is_dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
 from kexue_cli.catalogue import options_of_task, taken_by, task_names
-from kexue_cli.config import Mode, task_config_modules
+from kexue_cli.config import (
+    ABOVE_0,
+    BELOW_1,
+    FINITE,
+    Mode,
+    Range,
+    check_ranges,
+    task_config_modules,
+)
 from kexue_cli.errors import ConfigError
+
+MOST_THREADS = 4096
+RANGES: tuple[Range, ...] = (
+    ("seed", 0, FINITE),
+    ("checkpoint_minutes", 0, math.inf),
+    ("limit.steps", ABOVE_0, FINITE),
+    ("limit.rows", ABOVE_0, FINITE),
+    ("device.threads", 1, MOST_THREADS),
+    ("optim.lr", ABOVE_0, FINITE),
+    ("optim.weight_decay", 0, FINITE),
+    ("optim.eps", 0, FINITE),
+    ("optim.momentum", 0, BELOW_1),
+    ("optim.warmup_steps", 0, FINITE),
+    ("optim.final_lr_fraction", 0, FINITE),
+    ("optim.clip_norm", ABOVE_0, math.inf),
+    ("optim.accumulate", 1, FINITE),
+    ("optim.ema_decay", 0, BELOW_1),
+)
 
 
 def check(cfg: DictConfig) -> None:
@@ -66,10 +93,12 @@ def _check_common_values(cfg: DictConfig) -> None:
         raise ConfigError(
             "checkpoint", f"mode={cfg.mode.name} needs a trained run: add checkpoint=<run dir>"
         )
-    for key in ("limit.steps", "limit.rows", "device.threads", "optim.accumulate", "optim.lr"):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and value <= 0:
-            raise ConfigError(key, f"must be above 0, found {value}")
+    check_ranges(cfg, RANGES)
+    betas = OmegaConf.select(cfg, "optim.betas")
+    if betas is not None and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        raise ConfigError(
+            "optim.betas", f"must be two numbers of at least 0 and below 1, found {list(betas)}"
+        )
 
 
 def nearest(word: str, known: set[str], prefix: str = "") -> str:

@@ -10,7 +10,9 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import math
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from types import ModuleType
@@ -20,6 +22,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from kexue_cli.errors import ConfigError
 from kexue_cli.paths import PACKAGE
+
+# ends of ranges, beside plain numbers
+ABOVE_0 = sys.float_info.min
+BELOW_1 = math.nextafter(1.0, 0.0)
+FINITE = sys.float_info.max
+Range = tuple[str, float, float]
 
 
 class Mode(Enum):
@@ -210,6 +218,27 @@ def locate(dotted: str, config_path: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name not in (module_name, None):
             raise
         raise ConfigError(f"{config_path}._target_", f"{dotted!r} does not exist") from error
+
+
+def check_ranges(cfg: DictConfig, ranges: Iterable[Range]) -> None:
+    """Hold values against a table of (dotted key, lowest, highest).
+
+    What is null or not there is let through; NaN lies in no range.
+
+    Raises:
+        ConfigError: names the first key that is out of range.
+    """
+    for key, low, high in ranges:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(key, f"must be {_range_in_words(low, high)}, found {value}")
+
+
+def _range_in_words(low: float, high: float) -> str:
+    lowest = "above 0" if low == ABOVE_0 else f"at least {low:,}"
+    if high == BELOW_1:
+        return f"{lowest} and below 1"
+    return lowest if high >= FINITE else f"{lowest} and at most {high:,}"
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 
 from omegaconf import DictConfig
 
-from kexue_cli.config import DataConfig, Mode, ModelConfig, TaskConfig
+from kexue_cli.config import (
+    ABOVE_0,
+    BELOW_1,
+    FINITE,
+    DataConfig,
+    Mode,
+    ModelConfig,
+    Range,
+    TaskConfig,
+    check_ranges,
+)
 from kexue_cli.errors import ConfigError
 
 DATA_ROOT = "${oc.env:KEXUE_DATA_DIR,data}"
@@ -15,6 +25,37 @@ WEIGHT_FORMATS = ("auto", "float32", "bfloat16", "int8")
 TOP_P_RULES = ("inclusive", "exclusive")
 TOKENIZERS = ("char", "bpe", "wordpiece")
 ENGINES = ("auto", "native", "plain")
+RANGES: tuple[Range, ...] = (
+    ("task.steps", 1, FINITE),
+    ("task.batch", 1, 10**6),
+    ("task.context", 1, FINITE),
+    ("task.evaluate_every", 1, FINITE),
+    ("task.patience", 1, FINITE),
+    ("task.valid_windows", 1, FINITE),
+    ("task.stride", 1, FINITE),
+    ("task.ngram_orders", 0, 100),
+    ("task.ngram_tokens", 1, FINITE),
+    ("task.sample_tokens", 0, 10**6),
+    ("task.generation.samples", 1, 10**6),
+    ("task.generation.max_new_tokens", 1, 10**7),
+    ("task.generation.min_new_tokens", 0, 10**7),
+    ("task.generation.temperature", 1e-6, 10**6),  # beyond, logits over it are no numbers any more
+    ("task.generation.top_k", 1, FINITE),
+    ("task.generation.top_p", ABOVE_0, 1),
+    ("task.generation.min_p", ABOVE_0, 1),
+    ("task.generation.repetition_penalty", 1e-6, 10**6),
+    ("task.generation.no_repeat_ngram", 0, FINITE),
+    ("task.generation.beams", 0, 10**4),
+    ("task.generation.length_penalty", -100, 100),
+    ("model.context", 1, 10**7),
+    ("model.width", 1, 10**6),
+    ("model.layers", 1, 1000),
+    ("model.heads", 1, 10**6),
+    ("model.inner", 1, 10**7),
+    ("model.dropout", 0, BELOW_1),
+    ("data.vocab_size", 1, 10**7),
+    ("data.valid_fraction", ABOVE_0, BELOW_1),
+)
 
 
 @dataclass
@@ -168,28 +209,38 @@ def check(cfg: DictConfig) -> None:
     _one_of("task.generation.top_p_rule", rules.top_p_rule, TOP_P_RULES)
     _one_of("task.engine", cfg.task.engine, ENGINES)
     _one_of("data.tokenizer", cfg.data.tokenizer, TOKENIZERS)
-    for key in ("top_p", "min_p"):
-        value = rules[key]
-        if value is not None and not 0 < value <= 1:
-            raise ConfigError(f"task.generation.{key}", f"must lie in (0, 1], found {value}")
-    for key in ("temperature", "max_new_tokens", "samples", "repetition_penalty"):
-        if rules[key] <= 0:
-            raise ConfigError(f"task.generation.{key}", f"must be above 0, found {rules[key]}")
-    if rules.top_k is not None and rules.top_k < 1:
-        raise ConfigError("task.generation.top_k", f"must be at least 1, found {rules.top_k}")
+    check_ranges(cfg, RANGES)
     if rules.min_new_tokens > rules.max_new_tokens:
         raise ConfigError(
             "task.generation.min_new_tokens",
             f"{rules.min_new_tokens} is more than max_new_tokens={rules.max_new_tokens}",
         )
-    if rules.length_penalty is not None and rules.beams < 1:
-        raise ConfigError("task.generation.length_penalty", "belongs to beam search: set beams")
-    if cfg.task.shard and cfg.optim.name == "adafactor":
+    _check_beams(rules)
+    optimiser = cfg.optim.get("name")
+    if optimiser is None and cfg.mode == Mode.train:
+        raise ConfigError("optim", "task=gpt2 needs an optimiser: muon, adamw, adafactor")
+    if cfg.task.shard and optimiser == "adafactor":
         raise ConfigError("task.shard", "Adafactor needs whole matrices: use optim=adamw or muon")
-    if not 0 < cfg.data.valid_fraction < 1:
-        raise ConfigError("data.valid_fraction", f"must lie in (0, 1): {cfg.data.valid_fraction}")
     if cfg.mode == Mode.generate and cfg.prompt is None:
         raise ConfigError("prompt", 'mode=generate needs prompt="…", prompt=@file or prompt=-')
+
+
+def _check_beams(rules: DictConfig) -> None:
+    if rules.length_penalty is not None and rules.beams < 1:
+        raise ConfigError("task.generation.length_penalty", "belongs to beam search: set beams")
+    if rules.beams < 1 or rules.samples == 1:
+        return
+    if rules.length_penalty is None:
+        raise ConfigError(
+            "task.generation.samples",
+            f"this beam search finds one text, found {rules.samples}. Set length_penalty, by "
+            "which it finds several, or samples=1",
+        )
+    if rules.samples > rules.beams:
+        raise ConfigError(
+            "task.generation.samples",
+            f"{rules.samples} texts are more than beams={rules.beams} can find",
+        )
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:

@@ -47,7 +47,8 @@ class Rules:
 class Completion:
     """Generated tokens, the sum of their log-probabilities under the model, and why they end.
 
-    `reason` is "end" (the end token), "stop" (a stop string), "length" or "context".
+    `reason` is "end" (the end token), "stop" (a stop string), "length", "context", or "rules": they
+    leave no token that may come.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -79,7 +80,10 @@ def generate(
     open_rows = set(range(len(prompts)))
     chooser = _Chooser(rules, prompts, model.arch.vocab_size, generator)
     for step in range(rules.max_new_tokens):
-        tokens = chooser.choose(decoder.logits, completions)
+        tokens, stuck = chooser.choose(decoder.logits, completions)
+        for row in open_rows.intersection(stuck):
+            completions[row].reason = "rules"
+            open_rows.discard(row)
         log_probabilities = decoder.logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
         chosen = zip(tokens.tolist(), log_probabilities.tolist(), strict=True)
         for row, (token, log_probability) in enumerate(chosen):
@@ -90,7 +94,8 @@ def generate(
             completion.log_probability += log_probability
             if on_token is not None:
                 on_token(row, token)
-            if _ends(completion, rules, stops):
+            if reason := reason_to_end(completion.tokens, rules, stops):
+                completion.reason = reason
                 open_rows.discard(row)
         if not open_rows or step + 1 == rules.max_new_tokens:
             break
@@ -102,18 +107,63 @@ def generate(
     return completions
 
 
-def _ends(completion: Completion, rules: Rules, stops: Stops | None) -> bool:
-    if stops is not None and stops(completion.tokens):
-        completion.reason = "stop"
-        return True
-    if completion.tokens[-1] == rules.end and len(completion.tokens) >= rules.min_new_tokens:
-        completion.reason = "end"
-        return True
-    return False
+def reason_to_end(tokens: Sequence[int], rules: Rules, stops: Stops | None) -> str | None:
+    """Why a text of these generated tokens ends with the last of them; None if it goes on."""
+    if stops is not None and stops(list(tokens)):
+        return "stop"
+    if tokens[-1] == rules.end and len(tokens) >= rules.min_new_tokens:
+        return "end"
+    return None
+
+
+class Restraints:
+    """What the rules forbid and punish, row by row; remembers which tokens each row has seen."""
+
+    def __init__(self, rules: Rules, prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
+        self.rules, self.prompts = rules, list(prompts)
+        self.seen: Tensor | None = None  # (row, vocabulary)
+        if rules.repetition_penalty != 1.0:
+            self.seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool)
+            for row, prompt in enumerate(prompts):
+                self.seen[row, list(prompt)] = True
+
+    def applied(self, scores: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Logits or log-probabilities (row, vocabulary), -inf at what may not follow `texts`.
+
+        `texts` are the tokens generated so far, one list per row.
+        """
+        rules = self.rules
+        if self.seen is not None:
+            seen = self.seen.to(scores.device)
+            scores = repetition_penalty(scores, seen, rules.repetition_penalty)
+        if rules.no_repeat_ngram:
+            banned = [
+                repeated_ngram_mask([*prompt, *text], rules.no_repeat_ngram, scores.shape[-1])
+                for prompt, text in zip(self.prompts, texts, strict=True)
+            ]
+            scores = scores.masked_fill(torch.stack(banned).to(scores.device), -torch.inf)
+        ids = list(rules.forbidden)
+        is_early = max(map(len, texts)) + 1 < rules.min_new_tokens
+        if rules.forbids_early_end and rules.end is not None and is_early:
+            ids.append(rules.end)
+        if ids:
+            scores = scores.index_fill(1, torch.tensor(ids, device=scores.device), -torch.inf)
+        return scores
+
+    def add(self, tokens: Tensor) -> None:
+        """Note the next token of every row, (row,)."""
+        if self.seen is not None:
+            self.seen[torch.arange(len(tokens)), tokens.cpu()] = True
+
+    def take_rows(self, rows: Tensor) -> None:
+        """Go on with these rows, in this order, with repeats."""
+        self.prompts = [self.prompts[row] for row in rows.tolist()]
+        if self.seen is not None:
+            self.seen = self.seen[rows.cpu()]
 
 
 class _Chooser:
-    """Applies the rules to the logits of all rows; remembers which tokens each row has seen."""
+    """Takes the next token of every row, by the rules."""
 
     def __init__(
         self,
@@ -122,16 +172,14 @@ class _Chooser:
         vocab_size: int,
         generator: torch.Generator,
     ) -> None:
-        self.rules, self.prompts, self.generator = rules, prompts, generator
-        self.seen: Tensor | None = None
-        if rules.repetition_penalty != 1.0:
-            self.seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool)
-            for row, prompt in enumerate(prompts):
-                self.seen[row, list(prompt)] = True
+        self.rules, self.generator = rules, generator
+        self.restraints = Restraints(rules, prompts, vocab_size)
 
-    def choose(self, logits: Tensor, completions: Sequence[Completion]) -> Tensor:
-        """One token per row, (row,)."""
-        logits = self._forbid(logits, completions)
+    def choose(self, logits: Tensor, completions: Sequence[Completion]) -> tuple[Tensor, list[int]]:
+        """One token per row, (row,), and the rows in which none may come: theirs mean nothing."""
+        logits = self.restraints.applied(logits, [c.tokens for c in completions])
+        stuck = logits.isneginf().all(-1)
+        logits = logits.masked_fill(stuck[:, None], 0.0)  # nothing can be drawn from -inf alone
         if self.rules.greedy:
             tokens = logits.argmax(-1)
         else:
@@ -140,27 +188,5 @@ class _Chooser:
                 logits, rules.temperature, rules.top_k, rules.top_p, rules.top_p_rule, rules.min_p
             )
             tokens = draw(kept, self.generator)
-        if self.seen is not None:
-            self.seen[torch.arange(len(tokens)), tokens.cpu()] = True
-        return tokens
-
-    def _forbid(self, logits: Tensor, completions: Sequence[Completion]) -> Tensor:
-        rules = self.rules
-        if self.seen is not None:
-            seen = self.seen.to(logits.device)
-            logits = repetition_penalty(logits, seen, rules.repetition_penalty)
-        if rules.no_repeat_ngram:
-            banned = [
-                repeated_ngram_mask(
-                    [*prompt, *completion.tokens], rules.no_repeat_ngram, logits.shape[-1]
-                )
-                for prompt, completion in zip(self.prompts, completions, strict=True)
-            ]
-            logits = logits.masked_fill(torch.stack(banned).to(logits.device), -torch.inf)
-        ids = list(rules.forbidden)
-        is_early = max(len(c.tokens) for c in completions) + 1 < rules.min_new_tokens
-        if rules.forbids_early_end and rules.end is not None and is_early:
-            ids.append(rules.end)
-        if ids:
-            logits = logits.index_fill(1, torch.tensor(ids, device=logits.device), -torch.inf)
-        return logits
+        self.restraints.add(tokens)
+        return tokens, stuck.nonzero()[:, 0].tolist()

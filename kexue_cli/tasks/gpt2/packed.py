@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +20,8 @@ from kexue_cli.tasks.gpt2.loss import IGNORED
 from kexue_cli.tasks.gpt2.texts import TextSource
 from kexue_cli.tasks.gpt2.tokenizers import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
+EXAMPLES = 8  # unknown characters to be shown
 SPLITS = ("train", "valid")
 
 
@@ -40,12 +41,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One split: token ids one after another, where documents start, and what text they are."""
+    """One split: token ids one after another, where documents start, and what text they are.
+
+    `characters` and `bytes` are those of the text that the tokens spell. `unknown` counts what the
+    vocabulary does not have: characters that are left out, or words that became [UNK];
+    `unknown_share` is their share of all characters, or of the tokens. `examples` are some.
+    """
 
     ids: NDArray[Any]
     starts: NDArray[np.int64]
     characters: int
     bytes: int
+    unknown: int = 0
+    unknown_share: float = 0.0
+    examples: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,9 +64,20 @@ class Tokens:
         n = min(n, len(self.ids))
         share = n / max(len(self.ids), 1)
         starts = self.starts[self.starts < n]
-        return Tokens(
-            self.ids[:n], starts, round(self.characters * share), round(self.bytes * share)
+        return replace(
+            self,
+            ids=self.ids[:n],
+            starts=starts,
+            characters=round(self.characters * share),
+            bytes=round(self.bytes * share),
+            unknown=round(self.unknown * share),
         )
+
+    @property
+    def targets(self) -> int:
+        """Tokens that can be predicted: all but the first of each document."""
+        starts = np.unique(self.starts)
+        return len(self.ids) - int((starts < len(self.ids)).sum())
 
     def batch(self, starts: NDArray[np.int64], time: int) -> Batch:
         """Windows of `time` + 1 tokens from `starts` (row,).
@@ -104,6 +124,24 @@ def load(folder: Path) -> tuple[dict[str, Tokens], str]:
         starts = np.load(folder / f"{split}_starts.npy")
         splits[split] = Tokens(ids, starts, **meta["texts"][split])
     return splits, meta["sha256"]
+
+
+def check_splits(splits: dict[str, Tokens], source: TextSource, trains: bool) -> None:
+    """Refuse a text that leaves nothing to train on, where `trains`, or nothing to score.
+
+    Raises:
+        UserError: names the files, the split and how they are divided.
+    """
+    for split, purpose in (("train", "to train on"), ("valid", "to score")):
+        if splits[split].targets or (split == "train" and not trains):
+            continue
+        share = source.valid_fraction if split == "valid" else 1 - source.valid_fraction
+        place = "last" if split == "valid" else "first"
+        raise UserError(
+            f"{source.name}: nothing {purpose}. The {place} {share:g} of the text (of a .jsonl, of "
+            f"its documents) has {len(splits[split])} tokens, and a document's first is only read. "
+            "Use more text, another data.valid_fraction, or a .txt file for a single document"
+        )
 
 
 def windows_per_epoch(n_tokens: int, time: int) -> int:
@@ -173,10 +211,13 @@ class _Writer:
     ) -> None:
         self.folder, self.split, self.dtype, self.tokenizer = folder, split, dtype, tokenizer
         self.end = tokenizer.end_id() if several else None
+        self.unknown_id = tokenizer.id_of("[UNK]")
         self.file: IO[bytes] = (folder / f"{split}.bin").open("wb")
         self.digest = hashlib.sha256()
         self.starts: list[int] = []
-        self.length = self.characters = self.bytes = 0
+        self.length = self.characters = self.bytes = self.unknown = 0
+        self.left_out = 0
+        self.examples: set[str] = set()
 
     def add(self, text: str, starts: bool) -> None:
         """Encode some text; the document before it gets its end mark."""
@@ -184,9 +225,16 @@ class _Writer:
             if self.length and self.end is not None:
                 self._append(np.array([self.end]))
             self.starts.append(self.length)
-        self._append(self.tokenizer.encode(text))
-        self.characters += len(text)
-        self.bytes += len(text.encode("utf-8", "surrogatepass"))
+        ids = self.tokenizer.encode(text)
+        self._append(ids)
+        left_out = self.tokenizer.left_out(text)
+        self.left_out += len(left_out)
+        self.characters += len(text) - len(left_out)
+        self.bytes += len(text.encode()) - len(left_out.encode())
+        if len(self.examples) < EXAMPLES:
+            self.examples.update(left_out)
+        if self.unknown_id is not None:
+            self.unknown += int((ids == self.unknown_id).sum())
 
     def _append(self, ids: NDArray[np.int64]) -> None:
         data = ids.astype(self.dtype).tobytes()
@@ -194,13 +242,20 @@ class _Writer:
         self.digest.update(data)
         self.length += len(ids)
 
-    def close(self) -> dict[str, int]:
+    def close(self) -> dict[str, Any]:
         """Write where documents start; return the sizes of the text."""
         if self.length and self.end is not None:
             self._append(np.array([self.end]))
         self.file.close()
         np.save(self.folder / f"{self.split}_starts.npy", np.array(self.starts, np.int64))
-        return {"characters": self.characters, "bytes": self.bytes}
+        pieces = self.characters + self.left_out if self.left_out else self.length
+        return {
+            "characters": self.characters,
+            "bytes": self.bytes,
+            "unknown": self.left_out + self.unknown,
+            "unknown_share": (self.left_out + self.unknown) / max(pieces, 1),
+            "examples": "".join(sorted(self.examples)[:EXAMPLES]),
+        }
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:

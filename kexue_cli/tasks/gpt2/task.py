@@ -100,6 +100,8 @@ class Gpt2Task(Task):
                     self.model, self.tokens[split], time, device, stride=self.cfg.task.stride
                 )
                 metrics |= {f"sliding_{name}": value for name, value in sliding.items()}
+        if self.tokens[split].unknown:
+            metrics["unknown_share"] = self.tokens[split].unknown_share
         for order, loss in enumerate(self.baselines, start=1):
             metrics[f"{order}gram_loss"] = loss
         return metrics
@@ -203,6 +205,8 @@ class Gpt2Task(Task):
                 f"{name}: {len(part):,} tokens, {part.characters:,} characters, "
                 f"{len(part.starts):,} documents"
             )
+        packed.check_splits(self.tokens, source, trains=self.cfg.mode is Mode.train)
+        self._warn_of_unknown(ctx)
         task = self.cfg.task
         if task.ngram_orders and self.cfg.mode is Mode.train:
             counted = np.asarray(self.tokens["train"].ids[: task.ngram_tokens], np.int64)
@@ -211,6 +215,22 @@ class Gpt2Task(Task):
             self.baselines = ngram_losses(counted, valid, vocab_size, task.ngram_orders)
             shown = "  ".join(f"{n} {x:.3f}" for n, x in enumerate(self.baselines, start=1))
             ctx.console.say(f"n-grams by counting, nats per token of order {shown}")
+
+    def _warn_of_unknown(self, ctx: Context) -> None:
+        for name in packed.SPLITS if self.cfg.mode is Mode.train else ("valid",):
+            part = self.tokens[name]
+            share = f"({part.unknown_share:.2%})"
+            if part.examples:
+                ctx.console.warn(
+                    f"{name}: {part.unknown:,} characters of the text {share} are not in the "
+                    f"vocabulary, such as {part.examples!r}. They are left out: the model neither "
+                    "reads nor scores them, and the numbers speak of the rest alone"
+                )
+            elif part.unknown:
+                ctx.console.warn(
+                    f"{name}: {part.unknown:,} tokens {share} are [UNK], words that the vocabulary "
+                    "cannot spell: the model scores the mark, not the word"
+                )
 
     def _check_memory(self, ctx: Context, beginning: Start) -> None:
         available = memory.available_bytes(ctx.device.torch_device)
@@ -289,7 +309,8 @@ class Gpt2Task(Task):
             return self._prompts()[0]
         if "valid" not in self.tokens:
             raise UserError('mode=predict needs prompt="…" or prompt=@file')
-        ids = self.tokens["valid"].ids[: min(SHOWN_CHARACTERS, self.model.arch.context // 2)]
+        shown = max(1, min(SHOWN_CHARACTERS, self.model.arch.context // 2))
+        ids = self.tokens["valid"].ids[:shown]
         return self.tokenizer.decode([int(i) for i in ids])
 
     def _prompts(self) -> list[str]:

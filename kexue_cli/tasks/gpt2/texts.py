@@ -12,6 +12,7 @@ from typing import IO
 from kexue_cli.errors import ConfigError, UserError
 
 PIECE_CHARACTERS = 1 << 22  # texts are read and encoded in pieces of about this size
+UTF8 = "utf-8-sig"  # without the mark that some editors put before a text
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,18 @@ class TextSource:
     """Files of text and how they are divided.
 
     A text file is one document whose last `valid_fraction` of characters is for validation; of a
-    jsonl file every line is a document, and the last `valid_fraction` of the lines is.
+    jsonl file each line that is not blank is a document, and the last `valid_fraction` of these is.
     """
 
     paths: tuple[Path, ...]
     text_key: str = "text"
     valid_fraction: float = 0.1
+
+    @property
+    def name(self) -> str:
+        """The file, or the first and how many more."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.paths[0]}{more}"
 
     def signature(self) -> str:
         """Hash of names, sizes and times: packed tokens are used again while it is the same."""
@@ -47,7 +54,8 @@ class TextSource:
         """All documents in order, in pieces; training text of a document before its validation.
 
         Raises:
-            UserError: a file that is not UTF-8, or a line that is no JSON object with the text.
+            UserError: a file that is not UTF-8, or a line that is no JSON object with the text, or
+                with text that UTF-8 cannot hold.
         """
         for path in self.paths:
             yield from self._jsonl(path) if path.suffix == ".jsonl" else self._plain(path)
@@ -63,7 +71,7 @@ class TextSource:
     def _plain(self, path: Path) -> Iterator[Piece]:
         cut = int(self._characters(path) * (1 - self.valid_fraction))
         done, starts = 0, {"train": True, "valid": True}
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding=UTF8, newline="") as file:
             while text := _read(file, path):
                 head = max(0, min(len(text), cut - done))
                 for split, part in (("train", text[:head]), ("valid", text[head:])):
@@ -74,7 +82,7 @@ class TextSource:
 
     def _characters(self, path: Path) -> int:
         total = 0
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding=UTF8, newline="") as file:
             while text := _read(file, path):
                 total += len(text)
         return total
@@ -82,10 +90,10 @@ class TextSource:
     def _jsonl(self, path: Path) -> Iterator[Piece]:
         cut = int(_line_count(path) * (1 - self.valid_fraction))
         with path.open("rb") as file:
-            for number, line in enumerate(file):
-                if line.strip():
-                    text = self._text_of(line, path, number + 1)
-                    yield Piece(text, True, "train" if number < cut else "valid")
+            lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+            for document, (number, line) in enumerate(lines):
+                text = self._text_of(line, path, number)
+                yield Piece(text, True, "train" if document < cut else "valid")
 
     def _text_of(self, line: bytes, path: Path, number: int) -> str:
         try:
@@ -97,6 +105,7 @@ class TextSource:
             ) from error
         if not isinstance(text, str):
             raise UserError(f"{path}, line {number}: {self.text_key!r} is not a string")
+        _refuse_half_characters(text, path, number)
         return text
 
 
@@ -117,6 +126,17 @@ def find_files(path: str, pattern: str) -> tuple[Path, ...]:
     if not found:
         raise ConfigError("data.path", f"no file in {place} matches data.pattern={pattern!r}")
     return found
+
+
+def _refuse_half_characters(text: str, path: Path, number: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start]).strip("'")
+        raise UserError(
+            f"{path}, line {number}: {half}, character {error.start + 1} of the text, is half of a "
+            "surrogate pair and no character. Take it out, or write the whole pair"
+        ) from error
 
 
 def _line_count(path: Path) -> int:

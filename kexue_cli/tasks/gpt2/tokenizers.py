@@ -38,6 +38,9 @@ class Tokenizer(Protocol):
     def unknown(self, text: str) -> int:
         """How many pieces of `text` the vocabulary does not have."""
 
+    def left_out(self, text: str) -> str:
+        """The characters of `text` that `encode` leaves out."""
+
     def id_of(self, token: str) -> int | None:
         """Id of a token as the vocabulary writes it; None if there is none."""
 
@@ -83,7 +86,12 @@ class CharTokenizer:
 
     def unknown(self, text: str) -> int:
         """Characters outside the vocabulary."""
-        return int((self._ids[_code_points(text)] < 0).sum())
+        return len(self.left_out(text))
+
+    def left_out(self, text: str) -> str:
+        """Characters outside the vocabulary, in order and with repeats."""
+        points = _code_points(text)
+        return points[self._ids[points] < 0].tobytes().decode("utf-32-le", "surrogatepass")
 
     def id_of(self, token: str) -> int | None:
         """Id of one character."""
@@ -125,6 +133,10 @@ class SubwordTokenizer:
         """Words the vocabulary cannot spell: [UNK]; byte-level BPE spells everything."""
         unknown = self.id_of("[UNK]")
         return 0 if unknown is None else int((self.encode(text) == unknown).sum())
+
+    def left_out(self, text: str) -> str:
+        """Nothing: what WordPiece cannot spell becomes [UNK]."""
+        return ""
 
     def id_of(self, token: str) -> int | None:
         """Id of a token."""
@@ -230,7 +242,7 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        return path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except FileNotFoundError as error:
         raise UserError(f"vocabulary {path} does not exist") from error
     except UnicodeDecodeError as error:

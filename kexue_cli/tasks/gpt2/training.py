@@ -109,7 +109,8 @@ def text_metrics(
     limits their number, evenly spread over the text.
 
     Returns:
-        loss (nats per token), perplexity, nats_per_character, bits_per_byte.
+        loss (nats per token), perplexity, nats_per_character, bits_per_byte; NaN where no window
+        has a token to score.
     """
     stride = min(stride or time, time)
     starts = np.arange(0, max(len(tokens) - 1 - time, 0) + 1, stride)
@@ -132,7 +133,7 @@ def text_metrics(
         counted = torch.from_numpy(fresh).to(device) & (batch.targets != IGNORED)
         total += float(losses[counted].double().sum())
         count += int(counted.sum())
-    return _derived(total / max(count, 1), tokens)
+    return _derived(total / count if count else math.nan, tokens)
 
 
 def _derived(loss: float, tokens: Tokens) -> dict[str, float]:

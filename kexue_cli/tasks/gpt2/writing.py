@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.gpt2.beam import beam_search, penalised_beam_search
-from kexue_cli.tasks.gpt2.generation import Completion, Rules, generate
+from kexue_cli.tasks.gpt2.generation import Completion, Rules, Stops, generate
 from kexue_cli.tasks.gpt2.model import Gpt
 from kexue_cli.tasks.gpt2.tokenizers import Tokenizer
 
@@ -42,8 +42,11 @@ class Writer:
     ) -> list[Written]:
         """Complete every prompt `samples` times, `rows` texts at once, in order.
 
-        A single text is shown by `stream` while it grows, the prompt first.
+        A single text is shown by `stream` while it grows, the prompt first; one that is searched
+        for by beams is not.
         """
+        if self.cfg.beams > 0:
+            return [self._text(p, c) for p in prompts for c in self._search(self.encode(p))]
         jobs = [prompt for prompt in prompts for _ in range(self.cfg.samples)]
         written: list[Written] = []
         for begin in range(0, len(jobs), rows):
@@ -56,27 +59,27 @@ class Writer:
         self, prompts: Sequence[str], generator: torch.Generator, stream: Say | None
     ) -> list[Completion]:
         encoded = [self.encode(prompt) for prompt in prompts]
-        if self.cfg.beams > 0:
-            return [self._search(tokens) for tokens in encoded]
-        stops = self._has_stop if self.stops else None
         if stream is None:
-            return generate(self.model, encoded, self.rules, generator, stops)
+            return generate(self.model, encoded, self.rules, generator, self._stops)
         stream(prompts[0])
         streamer = Streamer(self.tokenizer, stream, self.stops)
         shown = lambda row, token: streamer.add(token)  # noqa: E731
-        done = generate(self.model, encoded, self.rules, generator, stops, shown)
+        done = generate(self.model, encoded, self.rules, generator, self._stops, shown)
         streamer.finish()
         return done
 
-    def _search(self, prompt: list[int]) -> Completion:
-        rules, beams = self.rules, int(self.cfg.beams)
+    def _search(self, prompt: list[int]) -> list[Completion]:
+        beams = int(self.cfg.beams)
         if self.cfg.length_penalty is None:
-            least = max(1, rules.min_new_tokens)
-            return beam_search(self.model, prompt, beams, rules.max_new_tokens, least, rules.end)
-        penalty = float(self.cfg.length_penalty)
-        return penalised_beam_search(
-            self.model, prompt, beams, rules.max_new_tokens, penalty, rules.end
+            return [beam_search(self.model, prompt, beams, self.rules, self._stops)]
+        found = penalised_beam_search(
+            self.model, prompt, beams, self.rules, float(self.cfg.length_penalty), self._stops
         )
+        return found[: self.cfg.samples]
+
+    @property
+    def _stops(self) -> Stops | None:
+        return self._has_stop if self.stops else None
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt, with the configured prefix.
@@ -192,7 +195,7 @@ def read_prompts(prompt: str) -> list[str]:
         return [prompt]
     path = Path(prompt[1:])
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UserError(f"prompt={prompt}: cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ import torch
 from kexue_cli.tasks.gpt2.architecture import Architecture
 from kexue_cli.tasks.gpt2.beam import beam_search, penalised_beam_search
 from kexue_cli.tasks.gpt2.decoding_layers import for_decoding
-from kexue_cli.tasks.gpt2.generation import Rules, generate
+from kexue_cli.tasks.gpt2.generation import Completion, Rules, Stops, generate
 from kexue_cli.tasks.gpt2.model import Gpt, initialise
 from kexue_cli.tasks.gpt2.pretrained import open_weights
 
@@ -137,9 +137,8 @@ def test_beam_search_equals_bert4keras(data_dir, beams, min_new_tokens):
     folder = data_dir / "gpt2_ml"
     reference = json.loads((folder / "bert4keras_decoding.json").read_text())["v300_l12"]
     model = open_weights(folder / "v300_l12").load()
-    completion = beam_search(
-        model, reference["prompt"], beams, 16, min_new_tokens, reference["end_id"]
-    )
+    rules = Rules(16, min_new_tokens, end=reference["end_id"])
+    completion = beam_search(model, reference["prompt"], beams, rules)
     assert completion.tokens == reference[f"beam{beams}_min{min_new_tokens}"]
 
 
@@ -151,8 +150,8 @@ def test_greedy_beams_and_left_padded_batches_equal_transformers(data_dir):
     new_tokens = len(reference["greedy_tokens"]) - len(prompt)
     greedy = generate(model, [prompt], Rules(max_new_tokens=new_tokens, greedy=True), seeded())[0]
     assert prompt + greedy.tokens == reference["greedy_tokens"].tolist()
-    beam = penalised_beam_search(model, prompt, 4, 12, 1.0, end=511)
-    assert prompt + beam.tokens == reference["beam4_tokens"].tolist()
+    beams = penalised_beam_search(model, prompt, 4, Rules(12, end=511), 1.0)
+    assert prompt + beams[0].tokens == reference["beam4_tokens"].tolist()
     padded, mask = reference["leftpad_input"], reference["leftpad_mask"].astype(bool)
     prompts = [row[kept].tolist() for row, kept in zip(padded, mask, strict=True)]
     completions = generate(model, prompts, Rules(max_new_tokens=8, greedy=True), seeded())
@@ -173,8 +172,90 @@ def test_penalised_beam_search_equals_transformers(data_dir, length_penalty, end
         attention_mask=torch.ones(1, 3, dtype=torch.long),
     )[0].tolist()  # fmt: skip
     model = open_weights(folder).load()
-    found = penalised_beam_search(model, prompt, 3, 10, length_penalty, end)
-    assert prompt + found.tokens == expected
+    found = penalised_beam_search(model, prompt, 3, Rules(10, end=end), length_penalty)
+    assert prompt + found[0].tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("rules", "options"),
+    [
+        ({"forbidden": (21, 4)}, {"suppress_tokens": [21, 4]}),
+        ({"no_repeat_ngram": 2}, {"no_repeat_ngram_size": 2}),
+        ({"repetition_penalty": 1.7}, {"repetition_penalty": 1.7}),
+        # transformers counts the tokens before the end mark
+        ({"min_new_tokens": 7, "forbids_early_end": True}, {"min_new_tokens": 6}),
+    ],
+)
+@pytest.mark.parametrize("end", [21, 511])
+def test_beams_follow_the_rules_as_transformers_beams_do(data_dir, rules, options, end):
+    transformers = pytest.importorskip("transformers")
+    folder = data_dir / "gpt2_hf" / "base_act_new"
+    prompt = [5, 17, 300, 5, 17]
+    peer = transformers.GPT2LMHeadModel.from_pretrained(folder)
+    expected = peer.generate(
+        torch.tensor([prompt]), num_beams=3, num_return_sequences=3, max_new_tokens=12,
+        do_sample=False, length_penalty=1.0, eos_token_id=end, pad_token_id=end,
+        early_stopping=False, attention_mask=torch.ones(1, 5, dtype=torch.long), **options,
+    )[:, 5:].tolist()  # fmt: skip
+    model = open_weights(folder).load()
+    found = penalised_beam_search(model, prompt, 3, Rules(12, end=end, **rules), 1.0)
+    for completion, row in zip(found, expected, strict=True):
+        length = len(completion.tokens)
+        assert completion.tokens == row[:length]
+        assert set(row[length:]) <= {end}  # padding
+
+
+def both_beam_searches(
+    model: Gpt, prompt: list[int], rules: Rules, stops: Stops | None = None
+) -> list[Completion]:
+    return [
+        beam_search(model, prompt, 3, rules, stops),
+        penalised_beam_search(model, prompt, 3, rules, 1.0, stops)[0],
+    ]
+
+
+def test_beams_end_at_a_stop_string():
+    stops = lambda tokens: len(tokens) == 4  # noqa: E731
+    for completion in both_beam_searches(tiny(), [7], Rules(20), stops):
+        assert (len(completion.tokens), completion.reason) == (4, "stop")
+
+
+def test_beams_go_on_beyond_the_context_or_stop_there():
+    model = tiny(context=16)
+    for completion in both_beam_searches(model, [1, 2, 3], Rules(40)):
+        assert (len(completion.tokens), completion.reason) == (40, "length")
+    for completion in both_beam_searches(model, [1, 2, 3], Rules(40, slides=False)):
+        assert (len(completion.tokens), completion.reason) == (14, "context")
+
+
+@torch.inference_mode()
+def test_beams_find_different_texts_with_the_models_own_log_probabilities():
+    model, prompt = tiny(), [3, 1]
+    rules = Rules(max_new_tokens=6, repetition_penalty=3.0)
+    found = penalised_beam_search(model, prompt, 4, rules, 1.0)
+    assert len({tuple(completion.tokens) for completion in found}) == 4
+    for completion in [*found, beam_search(model, prompt, 4, rules)]:
+        tokens = torch.tensor([[*prompt, *completion.tokens]])
+        log_probabilities = model(tokens).log_softmax(-1)[0, 1:-1]
+        expected = log_probabilities.gather(1, tokens[0, 2:, None]).sum()
+        assert completion.log_probability == pytest.approx(float(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_text_ends_where_the_rules_allow_no_token(greedy):
+    rules = Rules(max_new_tokens=60, greedy=greedy, no_repeat_ngram=1)
+    model, prompts = tiny(context=80), [[1, 2], [3, 4, 5, 6], list(range(40))]
+    for prompt, completion in zip(prompts, generate(model, prompts, rules, seeded()), strict=True):
+        assert completion.reason == "rules"
+        assert sorted([*prompt, *completion.tokens]) == list(range(40))
+
+
+def test_beams_end_where_the_rules_allow_no_token():
+    rules = Rules(max_new_tokens=60, no_repeat_ngram=1)
+    for prompt in ([1, 2, 3], list(range(40))):
+        for completion in both_beam_searches(tiny(context=80), prompt, rules):
+            assert completion.reason == "rules"
+            assert sorted([*prompt, *completion.tokens]) == list(range(40))
 
 
 @pytest.mark.parametrize("rows", [1, 3])

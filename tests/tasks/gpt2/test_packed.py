@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kexue_cli.errors import ConfigError, UserError
-from kexue_cli.tasks.gpt2 import packed, texts
+from kexue_cli.tasks.gpt2 import packed, texts, tokenizers
 from kexue_cli.tasks.gpt2.architecture import Architecture
 from kexue_cli.tasks.gpt2.loss import IGNORED, token_losses
 from kexue_cli.tasks.gpt2.model import Gpt, initialise
@@ -58,6 +58,41 @@ def test_jsonl_lines_are_documents_with_an_end_mark(tmp_path):
     assert splits["train"].ids.tolist() == [0, 0, end, 1, end, 2, 2, 2, end, 3, 3, end]
     assert splits["train"].starts.tolist() == [0, 3, 5, 9]
     assert splits["valid"].ids.tolist() == [4, end]
+
+
+def test_blank_lines_move_no_document_to_the_other_split(tmp_path):
+    lines = [json.dumps({"text": letter}) for letter in "abcdefghij"]
+    for name, between in (("close", "\n"), ("apart", "\n\n \n")):
+        path = written(tmp_path / f"{name}.jsonl", "\n" + between.join(lines))
+        pieces = list(TextSource((path,), valid_fraction=0.3).pieces())
+        assert "".join(p.text for p in pieces if p.split == "train") == "abcdefg"
+        assert "".join(p.text for p in pieces if p.split == "valid") == "hij"
+
+
+def test_the_mark_before_a_text_is_no_part_of_it(tmp_path):
+    source = TextSource((written(tmp_path / "a.txt", "\ufeff" + TEXT),))
+    assert "".join(source.texts()) == TEXT
+    line = json.dumps({"text": TEXT})
+    source = TextSource((written(tmp_path / "a.jsonl", f"\ufeff{line}\n{line}\n"),))
+    assert list(source.texts()) == [TEXT, TEXT]
+
+
+def test_unknown_characters_are_counted_and_divide_nothing(tmp_path):
+    text = "abxab是b" * 100
+    source = TextSource((written(tmp_path / "a.txt", text),))
+    splits, _ = packed.load(packed.pack(source, CharTokenizer("ab"), tmp_path))
+    valid = splits["valid"]
+    assert (len(valid), valid.characters, valid.bytes) == (50, 50, 50)
+    assert (valid.unknown, valid.examples) == (20, "x是")
+    assert valid.unknown_share == pytest.approx(2 / 7)
+    assert valid.first(25).unknown == 10
+
+
+def test_words_that_became_unk_are_counted(tmp_path):
+    tokenizer = tokenizers.train("wordpiece", ["ab ab"], 20)
+    source = TextSource((written(tmp_path / "a.txt", "ab xy " * 50),))
+    splits, _ = packed.load(packed.pack(source, tokenizer, tmp_path))
+    assert (splits["valid"].unknown, splits["valid"].unknown_share) == (5, 0.5)
 
 
 def test_packed_tokens_are_used_again_until_the_text_changes(tmp_path):
@@ -140,6 +175,30 @@ def test_metrics_score_every_token_once(stride):
 def test_text_shorter_than_a_context_is_refused():
     with pytest.raises(UserError, match="20 tokens, less than one context of 64"):
         windows_per_epoch(20, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "purpose"),
+    [
+        ("empty.txt", "", "train on"),
+        ("one.jsonl", '{"text": "abc"}\n', "train on"),
+        ("last.jsonl", '{"text": "abc"}\n' * 9 + '{"text": ""}\n', "score"),
+        ("few.txt", "0123456789", "score"),
+    ],
+)
+def test_a_text_without_anything_to_train_on_or_to_score_is_named(tmp_path, name, text, purpose):
+    source = TextSource((written(tmp_path / name, text),))
+    splits, _, _ = tokens_of(source, tmp_path, end=True)
+    with pytest.raises(UserError, match=rf"{name}: nothing to {purpose}\."):
+        packed.check_splits(splits, source, trains=True)
+    if purpose == "train on" and splits["valid"].targets:
+        packed.check_splits(splits, source, trains=False)
+
+
+def test_half_of_a_surrogate_pair_is_refused_with_its_line(tmp_path):
+    source = TextSource((written(tmp_path / "a.jsonl", '\n{"text": "a\\ud800b"}\n'),))
+    with pytest.raises(UserError, match=r"a\.jsonl, line 2: \\ud800, character 2 of the text"):
+        list(source.pieces())
 
 
 def test_bad_files_are_named(tmp_path):

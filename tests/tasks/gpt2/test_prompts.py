@@ -1,6 +1,9 @@
 """Prompts reach the model as they were typed."""
 
+from typing import Any
+
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from kexue_cli.errors import UserError
@@ -22,6 +25,12 @@ def test_a_file_gives_its_lines(tmp_path):
         read_prompts("@nowhere.txt")
 
 
+def test_lines_of_a_file_end_at_line_ends_alone_and_begin_after_its_mark(tmp_path):
+    text = "\ufeffone\u2028two\x0bthree\x85four\r\nfive\n"
+    (tmp_path / "p.txt").write_bytes(text.encode())
+    assert read_prompts(f"@{tmp_path / 'p.txt'}") == ["one\u2028two\x0bthree\x85four", "five"]
+
+
 def test_streamed_pieces_make_up_the_text():
     tokenizer = CharTokenizer("abc")
     shown: list[str] = []
@@ -41,13 +50,13 @@ def test_a_streamed_text_ends_before_its_stop_string_and_shows_no_part_of_it():
         assert "".join(pieces) == shown
 
 
-def writer_over(characters: str, context: int) -> tuple[Writer, list[str]]:
+def writer_over(characters: str, context: int, **changes: Any) -> tuple[Writer, list[str]]:
     """A writer of random texts, and the list its warnings go to."""
     arch = Architecture(
         vocab_size=len(characters), context=context, width=16, layers=1, heads=2, inner=32
     )
     warnings: list[str] = []
-    rules = OmegaConf.structured(Generation(max_new_tokens=4))
+    rules = OmegaConf.structured(Generation(max_new_tokens=4, **changes))
     return Writer(Gpt(arch).eval(), CharTokenizer(characters), rules, warnings.append), warnings
 
 
@@ -66,3 +75,17 @@ def test_unknown_characters_are_left_out_and_counted_and_nothing_is_refused():
     for prompt in ("", "xyz"):
         with pytest.raises(UserError, match="no token of the vocabulary: give text to continue"):
             writer.encode(prompt)
+
+
+def test_samples_of_a_beam_search_are_different_texts():
+    writer, _ = writer_over("abc", context=16, beams=4, length_penalty=1.0, samples=3)
+    written = writer.write(["ab", "c"], torch.Generator(), 1, None)
+    assert [one.prompt for one in written] == ["ab"] * 3 + ["c"] * 3
+    assert len({one.completion for one in written[:3]}) == 3
+
+
+def test_a_beam_search_cuts_its_text_before_a_stop_string():
+    for changes in ({"beams": 3}, {"beams": 3, "length_penalty": 1.0}):
+        writer, _ = writer_over("ab", 16, stop=["a", "b"], **changes)
+        (written,) = writer.write(["ab"], torch.Generator(), 1, None)
+        assert (written.completion, written.reason, written.tokens) == ("", "stop", 1)

@@ -89,14 +89,36 @@ def test_gpt2_ml_generates_from_the_tensorflow_files(kexue_run, data_dir, tmp_pa
     ("words", "message"),
     [
         (("mode=generate", "checkpoint=."), "prompt"),
-        (("task.generation.top_p=1.5",), r"task.generation.top_p: must lie in (0, 1]"),
+        (
+            ("task.generation.top_p=1.5",),
+            "task.generation.top_p: must be above 0 and at most 1, found 1.5",
+        ),
         (("data=corpus", "data.path=nowhere"), "data.path: nowhere does not exist"),
         (("data=corpus", "data.path=short.txt"), "less than one context of 64"),
     ],
 )
 def test_bad_input_is_one_clear_line(kexue_run, tmp_path, words, message):
-    (tmp_path / "short.txt").write_text("too short")
+    (tmp_path / "short.txt").write_text("this is too short")
     done = kexue_run("task=gpt2", "data.tokenizer=char", *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_of_a_text_in_other_characters_the_unknown_ones_are_told_and_not_divided_by(
+    kexue_run, corpus, tmp_path
+):
+    trained = kexue_run(*SMALL, f"data.path={corpus}", "task.steps=1")
+    assert trained.returncode == 0, trained.stderr
+    (tmp_path / "other.txt").write_text("the quick 棕色 fox\n" * 100, encoding="utf-8")
+    evaluated = kexue_run(
+        "task=gpt2", "mode=evaluate", f"checkpoint={run_directory(tmp_path)}", "data=corpus",
+        "data.path=other.txt",
+    )  # fmt: skip
+    assert evaluated.returncode == 0, evaluated.stderr
+    said = " ".join(evaluated.stdout.split())
+    assert "valid: 20 characters of the text (11.76%) are not in the vocabulary" in said
+    assert "such as '棕色'" in said
+    valid = json.loads((run_directory(tmp_path) / "metrics.json").read_text())["valid"]
+    assert valid["nats_per_character"] == pytest.approx(valid["loss"])
+    assert valid["unknown_share"] == pytest.approx(2 / 17)

@@ -40,6 +40,7 @@ def test_unknown_characters_are_counted(data_dir):
     tokenizer = wordpiece(data_dir / "gpt2_ml" / VOCABULARIES["bert_base_chinese"])
     assert tokenizer.unknown("他说“好”") == 2
     assert CharTokenizer("abc").unknown("abcxay") == 2
+    assert CharTokenizer("abc").left_out("a𠀀xbx") == "𠀀xx"
 
 
 def test_characters_there_and_back():
