@@ -5,10 +5,16 @@ import pytest
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.minent import committee
-from kexue_cli.tasks.minent.committee import Committee, Member, exponent_of_stretches, plan
+from kexue_cli.tasks.minent import committee, unigram_mdl
+from kexue_cli.tasks.minent.committee import (
+    Committee,
+    Member,
+    exponent_between,
+    exponent_of_stretches,
+    plan,
+)
 from kexue_cli.tasks.minent.lattice import build_lattice
-from kexue_cli.tasks.minent.unigram_mdl import choose_exponent
+from kexue_cli.tasks.minent.unigram_mdl import choose_exponent, try_exponent
 
 
 def test_members_of_both_kinds_lie_around_the_exponent():
@@ -41,10 +47,26 @@ def text_of_words(size: int, seed: int = 0) -> tuple[NDArray[np.uint32], NDArray
 
 def test_a_text_shorter_than_a_stretch_has_the_exponent_of_all_of_it():
     lattice = build_lattice(*text_of_words(1000), 6, 2)
-    assert exponent_of_stretches(lattice, 5) == choose_exponent(lattice, 5).exponent
+    assert exponent_of_stretches(lattice, 5) == exponent_between(lattice, 5)
 
 
-def test_stretches_give_the_median_choice_and_cut_pieces_at_their_edges(monkeypatch):
+def test_the_exponent_lies_where_a_parabola_through_the_shortest_length_is_lowest():
+    lattice = build_lattice(*text_of_words(1000), 6, 2)
+    best = choose_exponent(lattice, 5).exponent
+    tried = np.array([best - 0.05, best, best + 0.05])
+    lengths = [try_exponent(lattice, b, 5).length.two_part_nats_per_character for b in tried]
+    bend, slope, _ = np.polyfit(tried - best, lengths, 2)
+    assert bend > 0
+    assert exponent_between(lattice, 5) == pytest.approx(best - slope / (2 * bend), abs=1e-6)
+
+
+def test_an_exponent_at_the_end_of_the_range_is_taken_as_it_is(monkeypatch):
+    lattice = build_lattice(*text_of_words(1000), 6, 2)
+    monkeypatch.setattr(unigram_mdl, "EXPONENT_RANGE", (1.6, 1.6))
+    assert exponent_between(lattice, 5) == 1.6
+
+
+def test_stretches_give_the_mean_choice_and_cut_pieces_at_their_edges(monkeypatch):
     lattice = build_lattice(*text_of_words(2000), 6, 2)
     monkeypatch.setattr(committee, "STRETCH_CHARACTERS", 1001)
     chosen = iter([1.2, 1.9, 1.4, 1.3, 1.8])
@@ -52,10 +74,10 @@ def test_stretches_give_the_median_choice_and_cut_pieces_at_their_edges(monkeypa
 
     def choose(stretch, iterations):
         seen.append(stretch)
-        return type("Trial", (), {"exponent": next(chosen)})
+        return next(chosen)
 
-    monkeypatch.setattr(committee, "choose_exponent", choose)
-    assert exponent_of_stretches(lattice, 5) == 1.4
+    monkeypatch.setattr(committee, "exponent_between", choose)
+    assert exponent_of_stretches(lattice, 5) == pytest.approx(1.52)
     assert len(seen) == 5
     size = len(lattice.symbols)
     for stretch, begin in zip(seen, np.linspace(0, size - 1001, 5).astype(int), strict=True):
