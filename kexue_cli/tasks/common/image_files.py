@@ -1,4 +1,4 @@
-"""File formats of images: idx (LeCun), picture folders, npz, .mat (OMNIGLOT, Frey faces)."""
+"""File formats of images: idx (LeCun), npz, .mat (OMNIGLOT, Frey faces)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPLIT_KEYS = {
     ),
     "test": (("test", "test_labels"), ("test_images", "test_labels"), ("x_test", "y_test")),
 }
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".gif", ".tif", ".tiff"}
+MOST_CLASSES = 10_000  # every class has its column of one-hot labels, up to the highest number
 Arrays = dict[
     str, tuple[np.ndarray, np.ndarray | None]
 ]  # split -> pixels (n, height, width), labels (n,)
@@ -132,7 +132,7 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _numbers(array: np.ndarray, source: str) -> np.ndarray:
-    if array.size and (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+    if array.size and array.dtype.kind in "biuf":
         return array
     raise UserError(f"{source}: expected pixels, found {array.dtype} of shape {array.shape}")
 
@@ -178,6 +178,11 @@ def _class_numbers(labels: np.ndarray, n: int, path: Path) -> np.ndarray:
             f"{path}: expected {n} class numbers 0, 1, ..., found {labels.dtype} of shape "
             f"{labels.shape}"
         )
+    if labels.max() >= MOST_CLASSES:
+        raise UserError(
+            f"{path}: expected class numbers 0, 1, ... below {MOST_CLASSES}, found "
+            f"{labels.max()}; number the classes in turn"
+        )
     return labels.astype(np.int64)
 
 
@@ -213,68 +218,3 @@ def _converted(arrays: Arrays, scale: int, dtype: Any) -> Arrays:
         split: ((np.round(pixels * scale) if whole else pixels).astype(dtype), labels)
         for split, (pixels, labels) in arrays.items()
     }
-
-
-def read_folder(root: Path, grayscale: bool) -> tuple[Arrays, int | None]:
-    """Pictures below `root`: split folders (train, valid, test), class folders below those.
-
-    Both only where there are any.
-    """
-    splits = {split: root / split for split in SPLIT_KEYS if (root / split).is_dir()}
-    if "train" not in splits:
-        splits = {"train": root}
-    first: Path | None = None
-    arrays: Arrays = {}
-    classes = sorted(
-        {file.parent.name for file in _pictures(splits["train"]) if file.parent != splits["train"]}
-    )
-    for split, folder in splits.items():
-        files = _pictures(folder)
-        if not files:
-            raise UserError(f"{folder}: no pictures ({', '.join(sorted(PICTURES))}) found below it")
-        first = first or files[0]
-        pixels = _stacked(files, first, grayscale)
-        labels = _folder_labels(files, folder, classes) if classes else None
-        arrays[split] = (pixels, labels)
-    return quantised(arrays, str(root))
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
-
-
-def _folder_labels(files: list[Path], folder: Path, classes: list[str]) -> np.ndarray:
-    for file in files:
-        if file.parent.name not in classes:
-            raise UserError(f"{file}: expected in one of the class folders {classes} of {folder}")
-    return np.array([classes.index(file.parent.name) for file in files], dtype=np.int64)
-
-
-def _stacked(files: list[Path], first: Path, grayscale: bool) -> np.ndarray:
-    """All pictures, (n, height, width) uint8; every one must have the size and mode of `first`."""
-    image_module = require("PIL.Image", extra="vae")
-    expected: tuple[tuple[int, int], str] | None = None
-    rows = []
-    for file in [first, *files]:
-        try:
-            with image_module.open(file) as opened:
-                picture = opened.convert("L") if grayscale else opened
-                found = (picture.size, picture.mode)
-                expected = expected or found
-                if found != expected:
-                    raise UserError(
-                        f"{file}: {found[0][0]} x {found[0][1]} pixels of mode {found[1]}, but "
-                        f"{first} has "
-                        f"{expected[0][0]} x {expected[0][1]} of mode {expected[1]}; all pictures "
-                        "must agree"
-                    )
-                if picture.mode not in ("1", "L"):
-                    raise UserError(
-                        f"{file}: mode {picture.mode}; expected gray pictures (L or 1). Set "
-                        "data.grayscale=true "
-                        "to turn them gray"
-                    )
-                rows.append(np.asarray(picture.convert("L")))
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"{file}: not a readable picture ({error})") from error
-    return np.stack(rows[1:])

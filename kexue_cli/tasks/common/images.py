@@ -10,7 +10,8 @@ import numpy as np
 
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
-from kexue_cli.tasks.common.image_files import read_folder, read_idx, read_mat, read_npz
+from kexue_cli.tasks.common.image_files import read_idx, read_mat, read_npz
+from kexue_cli.tasks.common.picture_files import Names, read_folder
 
 SPLITS = ("train", "valid", "test")
 Split = Literal["train", "valid", "test"]
@@ -19,7 +20,10 @@ SPLIT_SEED = 20180324  # of the fixed permutations below; no run's seed changes 
 
 @dataclass(frozen=True)
 class Images:
-    """One split: pixels (n, height, width), labels (n,) int64 or None, row numbers `ids` (n,)."""
+    """One split: pixels (n, height, width), labels (n,) int64 or None, `ids` (n,).
+
+    Ids are file names where every picture has a file, else row numbers.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray | None
@@ -78,8 +82,11 @@ def unit_interval(pixels: np.ndarray, levels: int | None) -> np.ndarray:
     return pixels.astype(np.float32) * np.float32(scale)
 
 
-def load_images(data: Any) -> ImageSet:
+def load_images(data: Any, whole: bool = False) -> ImageSet:
     """The data set that the configuration node `data` names (see config.py for its options).
+
+    Args:
+        whole: where the user's files name no splits, each split is all of them.
 
     Raises UserError naming the file where it is missing, damaged or out of range.
     """
@@ -91,7 +98,7 @@ def load_images(data: Any) -> ImageSet:
         case "mnist_static":
             return static_mnist(Path(data.root))
         case "images":
-            return user_images(data)
+            return user_images(data, whole)
     raise UserError(
         f"data={data.name} is not a set of images; use digits, mnist, fashion_mnist, "
         "mnist_static, images"
@@ -168,11 +175,16 @@ def _static_split(root: Path, split: str) -> np.ndarray:
     return rows.astype(np.uint8)
 
 
-def user_images(data: Any) -> ImageSet:
-    """A folder, .npz or .mat of the user's; splits it where the files do not."""
+def user_images(data: Any, whole: bool = False) -> ImageSet:
+    """A folder, .npz or .mat of the user's; splits it where the files do not.
+
+    Args:
+        whole: where they name no test images, each split is all there are, the same object.
+    """
     path = Path(data.path)
+    names: Names = {}
     if path.is_dir():
-        arrays, levels = read_folder(path, data.grayscale)
+        arrays, levels, names = read_folder(path, data.grayscale)
     elif path.suffix in (".npz", ".mat"):
         arrays, levels = read_npz(path, data.height, data.width)
     else:
@@ -182,9 +194,15 @@ def user_images(data: Any) -> ImageSet:
             f"found {found_there}"
         )
     found = {
-        split: Images(pixels, labels, np.arange(len(pixels)))
+        split: Images(pixels, labels, np.array(names.get(split, np.arange(len(pixels)))))
         for split, (pixels, labels) in arrays.items()
     }
+    if whole and "test" not in found:
+        return ImageSet("images", *(found["train"],) * 3, levels=levels)
+    return _split_where_needed(found, levels, data)
+
+
+def _split_where_needed(found: dict[str, Images], levels: int | None, data: Any) -> ImageSet:
     rest = found.pop("train")
     for split in ("test", "valid"):
         if split not in found:
@@ -192,7 +210,7 @@ def user_images(data: Any) -> ImageSet:
             rest, found[split] = _divided(rest, size)
     if min(len(rest), len(found["valid"]), len(found["test"])) == 0:
         raise UserError(
-            f"data.path={path}: {len(rest)} train, {len(found['valid'])} valid and "
+            f"data.path={data.path}: {len(rest)} train, {len(found['valid'])} valid and "
             f"{len(found['test'])} test "
             "images; every split needs one at least (data.valid_fraction, data.test_fraction)"
         )

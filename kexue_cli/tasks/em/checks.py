@@ -9,6 +9,9 @@ import numpy as np
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.em.data import Table, blocks_of
 
+LARGEST = 1e140  # of a value: sums of squares of larger ones overflow
+SMALLEST = 1e-150  # difference whose square is above 0
+CONSTANT = 1e-24  # variance over squared mean up to which rounding explains that a column varies
 DEPENDENT = 1e-12  # smallest eigenvalue of the correlations below which columns are dependent
 
 
@@ -26,8 +29,8 @@ def check_values(table: Table, gaps_allowed: bool, empty_allowed: bool = False) 
         return 0  # counts were looked at when they were read
     gaps = 0
     for start, block in blocks_of(table):
-        if block.dtype.kind not in "fc" or np.isfinite(block.sum(dtype=np.float64)):
-            continue
+        if block.dtype.kind != "f" or max(-float(block.min()), float(block.max())) <= LARGEST:
+            continue  # both are NaN where a value is
         infinite = np.argwhere(np.isinf(block))
         if len(infinite):
             row, column = infinite[0]
@@ -35,6 +38,14 @@ def check_values(table: Table, gaps_allowed: bool, empty_allowed: bool = False) 
                 f"{table.name}: infinite value in row {start + row + 1}, column "
                 f"{table.columns[column]!r} ({len(infinite)} up to row {start + len(block)}); "
                 "remove or correct it"
+            )
+        huge = np.argwhere(np.abs(block, dtype=np.float64) > LARGEST)
+        if len(huge):
+            row, column = huge[0]
+            raise UserError(
+                f"{table.name}: {block[row, column]:g} in row {start + row + 1}, column "
+                f"{table.columns[column]!r}: the squares of such values overflow. Correct it, or "
+                "choose another unit by data.divide_by"
             )
         missing = np.isnan(block)
         gaps += int(missing.sum())
@@ -164,10 +175,30 @@ def check_moments(table: Table, means: np.ndarray, variances: np.ndarray) -> Non
     Raises:
         UserError: a Gaussian would have no density in a constant or empty column.
     """
-    constant = np.flatnonzero(~(variances > 1e-24 * (1.0 + means**2)))
-    if len(constant):
-        names = ", ".join(repr(table.columns[j]) for j in constant[:5])
+    constant = np.flatnonzero(~((variances > 0) & (variances > CONSTANT * means**2)))
+    if len(constant) == 0:
+        return
+    check_not_tiny(table, variances)
+    names = ", ".join(repr(table.columns[j]) for j in constant[:5])
+    raise UserError(
+        f"{table.name}: {len(constant)} columns are constant or empty ({names}): a Gaussian"
+        " has no density there. Leave them out by data.columns=[…]"
+    )
+
+
+def check_not_tiny(table: Table, variances: np.ndarray) -> None:
+    """See that no column varies by so little that its variance (d,) is 0.
+
+    Raises:
+        UserError: naming such a column.
+    """
+    if variances.all():
+        return
+    spreads = table.spreads()
+    lost = np.flatnonzero((variances == 0) & (spreads > 0) & (spreads < SMALLEST))
+    if len(lost):
         raise UserError(
-            f"{table.name}: {len(constant)} columns are constant or empty ({names}): a Gaussian"
-            " has no density there. Leave them out by data.columns=[…]"
+            f"{table.name}: column {table.columns[lost[0]]!r} varies by {spreads[lost[0]]:.1e} "
+            "only: the squares of that vanish. Choose another unit, for example "
+            f"data.divide_by={spreads[lost[0]]:.0e}"
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from kexue_cli.config import ModelConfig, TaskConfig
+from kexue_cli.config import ABOVE_0, FINITE, ModelConfig, TaskConfig, check_ranges
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.em.config_data import DATA_SCHEMAS, check_data
+from kexue_cli.tasks.common.ranges import check_list_ranges
+from kexue_cli.tasks.em.config_data import DATA_SCHEMAS, check_data, check_options
 
 TAKES = ("images",)
 STARTS = ("k-means++", "k-means", "random", "points", "given")
@@ -21,6 +22,28 @@ COVARIANCES = (
     *("full", "tied", "diag", "spherical", "all"),
     *("EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE"),
     *("VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV", "E", "V"),
+)
+MOST_COMPONENTS = 10**6
+RANGES = (
+    ("task.n_samples", 1, FINITE),
+    ("task.max_predictions", 0, FINITE),
+    ("model.n_init", 1, 10**5),
+    ("model.max_iter", 1, FINITE),
+    ("model.tol", 0, FINITE),
+    ("model.annealing", 0, 10**6),
+    ("model.batch_rows", 1, FINITE),
+    ("model.known_labels", 0, 1),
+    ("model.bootstrap", 0, 10**6),
+    ("model.regularisation", 0, FINITE),
+    ("model.reg_covar", 0, FINITE),
+    ("model.ones", 0, FINITE),
+    ("model.zeros", 0, FINITE),
+    ("model.threshold", 0, 1),
+    ("model.pseudo_count", 0, FINITE),
+    ("model.rate", ABOVE_0, 0.9999),
+    ("model.final_variance", 1e-100, 1),
+    ("model.top_words", 1, FINITE),
+    ("data.tosses", 1, FINITE),
 )
 
 
@@ -161,19 +184,25 @@ def component_numbers(value: Any) -> list[int]:
     Raises:
         ConfigError: anything else.
     """
-    advice = f"expected a whole number above 0, a range like 1..9, or a list, found {value!r}"
+    advice = (
+        f"expected a whole number from 1 to {MOST_COMPONENTS}, a range like 1..9, or a list, "
+        f"found {value!r}"
+    )
     if isinstance(value, list | tuple | ListConfig):
+        if not value:
+            raise ConfigError("model.n_components", advice)
         return sorted({number for item in value for number in component_numbers(item)})
     text = str(value).strip()
     spans = re.fullmatch(r"(\d+)\s*(?:\.\.|-)\s*(\d+)", text)
     if spans:
         low, high = int(spans[1]), int(spans[2])
-        if not 1 <= low <= high:
+        if not 1 <= low <= high <= MOST_COMPONENTS:
             raise ConfigError("model.n_components", advice)
         return list(range(low, high + 1))
     if "," in text:
         return component_numbers(text.split(","))
-    if isinstance(value, bool) or not text.isdigit() or int(text) < 1:
+    whole = not isinstance(value, bool) and text.isdecimal()
+    if not whole or not 1 <= int(text) <= MOST_COMPONENTS:
         raise ConfigError("model.n_components", advice)
     return [int(text)]
 
@@ -182,8 +211,7 @@ def covariance_names(value: Any) -> list[str]:
     """`full`, `all`, `"VEV,EEE"` or a list, as names of COVARIANCES without `all`."""
     items = value if isinstance(value, list | tuple | ListConfig) else str(value).split(",")
     names: list[str] = []
-    for item in items:
-        name = str(item).strip()
+    for name in [str(item).strip() for item in items] or [""]:
         if name not in COVARIANCES:
             raise ConfigError(
                 "model.covariance", f"expected one of {', '.join(COVARIANCES)}, found {name!r}"
@@ -200,24 +228,23 @@ def check(cfg: DictConfig) -> None:
     """
     model = cfg.model
     numbers = component_numbers(model.n_components)
-    for key in ("n_init", "max_iter"):
-        if model[key] < 1:
-            raise ConfigError(f"model.{key}", f"must be 1 or more, found {model[key]}")
-    if model.tol < 0:
-        raise ConfigError("model.tol", f"must not be negative, found {model.tol}")
+    check_ranges(cfg, RANGES)
+    check_list_ranges(cfg, [("model.biases", 0, 1)])
     if model.name == "gmm":
         _check_covariances(model)
-        _not_negative(model, ("regularisation", "reg_covar"))
-    if model.name == "bernoulli_mixture":
-        _not_negative(model, ("ones", "zeros"))
-    if model.name == "multinomial_mixture":
-        _not_negative(model, ("pseudo_count",))
     if model.name in ("kmeans", "plsa", "coins") and len(numbers) > 1:
         raise ConfigError(
             "model.n_components", f"model={model.name} takes one number, found {numbers}"
         )
+    if model.name == "coins" and model.start == "given" and numbers != [len(model.biases)]:
+        raise ConfigError(
+            "model.biases",
+            f"expected {numbers[0]} probabilities of head, one for each of model.n_components, "
+            f"found {list(model.biases)}",
+        )
     _check_choices(model)
     check_data(model.name, cfg.data.name)
+    check_options(cfg.data)
 
 
 def _check_covariances(model: DictConfig) -> None:
@@ -227,12 +254,6 @@ def _check_covariances(model: DictConfig) -> None:
             "model.bootstrap",
             f"tests one model.covariance at a time, found {', '.join(names)}: choose one",
         )
-
-
-def _not_negative(model: DictConfig, keys: tuple[str, ...]) -> None:
-    for key in keys:
-        if model[key] < 0:
-            raise ConfigError(f"model.{key}", f"must not be negative, found {model[key]}")
 
 
 def _check_choices(model: DictConfig) -> None:
@@ -249,9 +270,5 @@ def _check_choices(model: DictConfig) -> None:
             raise ConfigError(
                 f"model.{key}", f"expected one of {', '.join(allowed)}, found {model[key]!r}"
             )
-    if model.get("batch_rows") is not None and model.batch_rows < 1:
-        raise ConfigError("model.batch_rows", f"must be 1 or more, found {model.batch_rows}")
-    if not 0 <= model.get("known_labels", 0.0) <= 1:
-        raise ConfigError("model.known_labels", f"expected 0 to 1, found {model.known_labels}")
     if model.get("batch_rows") is not None and model.algorithm != "em":
         raise ConfigError("model.batch_rows", "incremental EM needs model.algorithm=em")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig
 
 from kexue_cli.config import DataConfig
 from kexue_cli.errors import ConfigError
 
+SEPARATORS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ",", "space": " "}  # by word
 GREY_IMAGES = ("digits", "mnist", "fashion_mnist", "images")
 IMAGE_SETS = (*GREY_IMAGES, "mnist_static")
 
@@ -23,7 +25,7 @@ class Iris(DataConfig):
 
 @dataclass
 class TableData(DataConfig):
-    """A table of the user's: .csv, .parquet, .npz, or .npy (memory-mapped)."""
+    """A table of the user's: .csv, .csv.gz, .parquet, .npz, or .npy (memory-mapped)."""
 
     name: str = "table"
     task: str = "em"
@@ -89,3 +91,21 @@ def check_data(model: str, data: str) -> None:
         raise ConfigError(
             "data", f"model={model} needs bits; use data=digits, data=mnist_static or data=table"
         )
+
+
+def check_options(data: DictConfig) -> None:
+    """Values of one data set by themselves.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    divide_by = data.get("divide_by", 1.0)
+    if divide_by == 0 or not math.isfinite(divide_by):
+        raise ConfigError("data.divide_by", f"must be finite and not 0, found {divide_by}")
+    for key in ("separator", "decimal"):
+        given = data.get(key)
+        if given is not None and given not in SEPARATORS and len(given) != 1:
+            raise ConfigError(
+                f"data.{key}",
+                f"expected one of {', '.join(SEPARATORS)}, or one character, found {given!r}",
+            )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import warnings
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kexue_cli.errors import UserError
-
-SEPARATORS = {"semicolon": ";", "tab": "\t", "bar": "|", "comma": ",", "space": " "}  # by word
+from kexue_cli.tasks.em.config_data import SEPARATORS
 
 
 def read_csv(path: Path, data: Any) -> pd.DataFrame:
@@ -25,11 +26,12 @@ def read_csv(path: Path, data: Any) -> pd.DataFrame:
         UserError: the file is not readable, seems to have another separator, or rows have more
             cells than the header has names.
     """
-    separator = data.separator or ("tab" if path.suffix == ".tsv" else "comma")
+    separator = data.separator or ("tab" if ".tsv" in path.suffixes[-2:] else "comma")
     separator = SEPARATORS.get(separator, separator)
     decimal = SEPARATORS.get(data.decimal, data.decimal)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        opened: Any = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             lines = [line.rstrip("\r\n") for line in islice((s for s in file if s.strip()), 2)]
         _check_separator(lines, separator, path)
         with warnings.catch_warnings():
@@ -47,7 +49,7 @@ def read_csv(path: Path, data: Any) -> pd.DataFrame:
             f"{path}: rows have more cells than the header has names; name every column, a column "
             "of row names, too"
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(
             f"{path}: not a readable {path.suffix} file ({str(error).strip()})"
         ) from error

@@ -86,20 +86,26 @@ class Table:
         values = chosen_columns(self.values, [place[name] for name in names])
         return replace(self, values=values, columns=names, shape=None)  # no image any more
 
-    def varying(self) -> list[str]:
-        """The columns that take more than one value, NaN not counted."""
+    def spreads(self) -> np.ndarray:
+        """Highest minus lowest value of every column, (d,); NaN where it has none."""
         low, high = np.full((2, len(self.columns)), np.nan)
         for _, block in blocks_of(self):
             low = np.fmin(low, np.fmin.reduce(block, axis=0))
             high = np.fmax(high, np.fmax.reduce(block, axis=0))
-        return [c for c, differs in zip(self.columns, high > low, strict=True) if differs]
+        spreads: np.ndarray = high - low
+        return spreads
+
+    def varying(self) -> list[str]:
+        """The columns that take more than one value, NaN not counted."""
+        return [c for c, spread in zip(self.columns, self.spreads(), strict=True) if spread > 0]
 
 
-def load(data: Any, fitted: bool = False) -> dict[str, Table]:
+def load(data: Any, fitted: bool = False, whole: bool = False) -> dict[str, Table]:
     """The splits of the configuration node `data`: always train, sometimes valid and test.
 
     Args:
         fitted: the rows are for an earlier fit; they need no label and no weight.
+        whole: a user's pictures are not split where their files name no splits.
 
     Raises:
         UserError: naming the file, and row and column where a value is at fault.
@@ -108,7 +114,7 @@ def load(data: Any, fitted: bool = False) -> dict[str, Table]:
         case "iris":
             return {"train": iris()}
         case name if name in IMAGE_SETS:
-            return image_tables(load_images(data))
+            return image_tables(load_images(data, whole))
         case "coin_tosses":
             return {"train": coin_tosses(list(data.heads), data.tosses)}
     if "vocabulary" in data:
@@ -148,6 +154,8 @@ def image_tables(images: ImageSet) -> dict[str, Table]:
     tables = {}
     for split in ("train", "valid", "test"):
         part = images.split(split)
+        if split != "train" and part is images.train:
+            continue  # not split
         pixels = part.pixels if images.levels == 2 else unit_interval(part.pixels, images.levels)
         tables[split] = Table(
             images.name,

@@ -11,7 +11,7 @@ import torch
 
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.base import Metric
-from kexue_cli.tasks.em.checks import check_distinct, check_values
+from kexue_cli.tasks.em.checks import check_distinct, check_not_tiny, check_values
 from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table, column_moments
 from kexue_cli.tasks.em.kmeans import KMeansFit, inertia, lloyd, variance_of
@@ -42,7 +42,8 @@ class Kmeans:
         """Every restart to its end, the lowest inertia kept."""
         self._check(table)
         check_distinct(table, self.n_components)
-        self.shift = column_moments(table)[0]
+        self.shift, variances = column_moments(table)
+        check_not_tiny(table, variances)
         rows = Rows(table.values, self.shift, table.weights)
         if session.engine.device == "cpu" and (why := obstacle()) is not None:
             session.ctx.console.say(f"compares rows with centres in plain torch: {why}")

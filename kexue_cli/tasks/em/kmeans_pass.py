@@ -137,15 +137,16 @@ def native_step(
     packed, half = _packed(compared)
     common = Pass(columns=len(shift), clusters=len(centres), afresh=afresh, prune=prune)
     common.drift, common.rounding = drift, 5e-7 * max(8.0, np.sqrt(len(shift)))
-    common.give(
-        shift=shift,
-        near_shift=near_shift,
-        centres=compared,
-        packed=packed,
-        half=half,
-        safe=_half_distance_to_next(centres).astype(np.float32),
-        travelled=travelled.astype(np.float32),
-    )
+    with np.errstate(over="ignore"):  # infinite bounds exclude nothing
+        common.give(
+            shift=shift,
+            near_shift=near_shift,
+            centres=compared,
+            packed=packed,
+            half=half,
+            safe=_half_distance_to_next(centres).astype(np.float32),
+            travelled=travelled.astype(np.float32),
+        )
 
     def step(part: Rows, known: Known) -> Change:
         found, made = Change.none(centres.shape), Pass.from_buffer_copy(common)

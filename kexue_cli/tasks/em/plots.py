@@ -145,6 +145,7 @@ def _topics(model: Any, folder: Path) -> None:
         axis.barh([model.vocabulary[word] for word in top], model.words[row["topic"]][top])
         axis.set_title(f"topic {row['topic']}, {row['share']:.0%}", fontsize=9)
         axis.tick_params(labelsize=7)
+        axis.locator_params(axis="x", nbins=3)  # more numbers of four digits run into each other
     for axis in axes.flat[len(rows) :]:
         axis.set_axis_off()
     figure.savefig(folder / "topics.png", dpi=120)

@@ -14,6 +14,7 @@ from kexue_cli.tasks.em.engine import Engine
 from kexue_cli.tasks.em.family import Family
 from kexue_cli.tasks.em.natural import Natural, Parameters, Statistics
 from kexue_cli.tasks.em.rows import Rows, release_pages
+from kexue_cli.tasks.em.table_files import FAILURES, load_array
 
 Start = Literal["k-means++", "k-means", "random", "points", "given"]
 SAMPLE_VALUES = 4_000_000  # numbers that starts look at, at most
@@ -215,9 +216,9 @@ def start_means(path: str | None) -> np.ndarray | None:
         raise UserError(f"model.start_means={path}: no such file")
     try:
         if file.suffix == ".npy":
-            return np.asarray(np.load(file), dtype=np.float64)
-        first = file.read_text().splitlines()[0]
+            return np.asarray(load_array(file), dtype=np.float64)
+        first = file.read_text(encoding="utf-8-sig").splitlines()[0]
         header = any(not is_number(cell) for cell in first.split(","))
-        return np.loadtxt(file, delimiter=",", skiprows=int(header), ndmin=2)
-    except (ValueError, IndexError) as error:
+        return np.loadtxt(file, delimiter=",", skiprows=int(header), ndmin=2, encoding="utf-8-sig")
+    except (*FAILURES, IndexError) as error:
         raise UserError(f"model.start_means={path}: expected rows of numbers ({error})") from error

@@ -1,9 +1,11 @@
-"""Number tables from .csv, .parquet, .npz and .npy; errors name row and column."""
+"""Number tables from .csv, .csv.gz, .parquet, .npz and .npy; errors name row and column."""
 
 from __future__ import annotations
 
 import re
 import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,15 @@ from kexue_cli.paths import cache_dir
 from kexue_cli.tasks.em.csv_files import read_csv
 from kexue_cli.tasks.em.rows import release_pages
 
+NPY_MAGIC = b"\x93NUMPY"
 COPY_ROWS = 50_000  # rows of a memory map that are copied in one go
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+").fullmatch
-SUFFIXES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".npz", ".npy")
+FAILURES = (
+    ValueError, TypeError, KeyError, OSError, EOFError, NotImplementedError, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What pandas, numpy and scipy raise for files that are not what their name says."""
 
 
 @dataclass
@@ -47,20 +55,36 @@ def read_table(data: Any, path: Path, fitted: bool = False) -> ReadTable:
     match path.suffix:
         case ".csv" | ".tsv":
             return _from_frame(read_csv(path, data), data, path, fitted)
+        case ".gz" if path.name.endswith((".csv.gz", ".tsv.gz")):
+            return _from_frame(read_csv(path, data), data, path, fitted)
         case ".parquet":
             require("pyarrow", extra="tables")
             return _from_frame(_read(pd.read_parquet, path), data, path, fitted)
         case ".npy":
-            return _from_array(_read(lambda p: np.load(p, mmap_mode="r"), path), data, path)
+            return _from_array(_read(load_array, path), data, path)
         case ".npz":
             return _from_npz(path, data)
     raise UserError(f"{path}: expected one of {', '.join(SUFFIXES)}")
 
 
+def load_array(path: Path) -> np.ndarray:
+    """The array of a .npy, memory-mapped; raises one of FAILURES where it holds none."""
+    with path.open("rb") as file:
+        if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
+            raise ValueError("it does not begin as one")
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
+
+
+def _load_archive(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file, np.load(file) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
 def _read(reader: Any, path: Path) -> Any:
     try:
         return reader(path)
-    except (ValueError, OSError, EOFError) as error:
+    except FAILURES as error:
         raise UserError(
             f"{path}: not a readable {path.suffix} file ({str(error).strip()})"
         ) from error
@@ -83,8 +107,31 @@ def _from_frame(frame: pd.DataFrame, data: Any, path: Path, fitted: bool) -> Rea
     _correct(values, names, data.corrections, path)
     weights = _numbers(frame[special["weight"]], path) if "weight" in special else None
     labels = frame[special["label"]].to_numpy(dtype=object) if "label" in special else None
-    ids = frame[special["id"]].to_numpy() if "id" in special else np.arange(len(frame))
+    ids = np.arange(len(frame))
+    if "id" in special:
+        ids = checked_ids(frame[special["id"]].to_numpy(), data.id, path)
     return ReadTable(values, names, ids, weights, labels)
+
+
+def checked_ids(ids: np.ndarray, column: str, path: Path) -> np.ndarray:
+    """The ids; raises UserError where one is empty, or two are the same as text."""
+    series = pd.Series(ids)
+    texts = series.astype(str)
+    empty = np.flatnonzero(series.isna() | (texts.str.strip() == ""))
+    if len(empty):
+        raise UserError(
+            f"{path}: column {column!r} has no id in row {empty[0] + 1} ({len(empty)} such rows); "
+            "add it, or leave out data.id: rows are numbered then"
+        )
+    again = np.flatnonzero(texts.duplicated())
+    if len(again):
+        first = int(np.flatnonzero(texts == texts[again[0]])[0])
+        raise UserError(
+            f"{path}: column {column!r} has the id {texts[again[0]]!r} in rows {first + 1} and "
+            f"{again[0] + 1} ({len(again)} rows repeat one); every row needs its own. Correct "
+            "them, or leave out data.id: rows are numbered then"
+        )
+    return ids
 
 
 def _column(frame: pd.DataFrame, name: str, path: Path) -> str:
@@ -123,13 +170,12 @@ def _correct(values: np.ndarray, names: list[str], corrections: Any, path: Path)
 
 
 def _from_npz(path: Path, data: Any) -> ReadTable:
-    with _read(np.load, path) as archive:
-        arrays = {name: _read(lambda _, name=name: archive[name], path) for name in archive.files}
-        candidates = [name for name, array in arrays.items() if array.ndim == 2]
-        if len(candidates) != 1 and "x" not in candidates:
-            raise UserError(
-                f"{path}: expected one two-dimensional array, or one named x; found {archive.files}"
-            )
+    arrays = _read(_load_archive, path)
+    candidates = [name for name, array in arrays.items() if array.ndim == 2]
+    if len(candidates) != 1 and "x" not in candidates:
+        raise UserError(
+            f"{path}: expected one two-dimensional array, or one named x; found {list(arrays)}"
+        )
     values = arrays["x" if "x" in candidates else candidates[0]]
     extra = {name: array for name, array in arrays.items() if array.ndim == 1}
     return _from_array(values, data, path, extra)
@@ -167,7 +213,7 @@ def _from_array(
     return ReadTable(
         chosen_columns(values, keep),
         [str(j) for j in keep],
-        np.arange(len(values)) if ids is None else ids,
+        np.arange(len(values)) if ids is None else checked_ids(ids, data.id, path),
         weights,
         labels,
     )

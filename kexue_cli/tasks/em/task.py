@@ -13,6 +13,7 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Predictions, Task
 from kexue_cli.tasks.em import data, results
+from kexue_cli.tasks.em.config import component_numbers
 from kexue_cli.tasks.em.data import Table
 from kexue_cli.tasks.em.scores import against_classes
 from kexue_cli.tasks.em.session import Session
@@ -36,7 +37,8 @@ class EmTask(Task):
     def prepare(self, ctx: Context) -> None:
         """Load every split; say their sizes."""
         limit = self.cfg.limit.rows
-        loaded = data.load(self.cfg.data, fitted=self.cfg.mode.name != "train")
+        mode = self.cfg.mode.name
+        loaded = data.load(self.cfg.data, fitted=mode != "train", whole=mode == "predict")
         self.tables = {name: t.limited(limit) for name, t in loaded.items()}
         self.session = Session.of(ctx)
         if self.cfg.mode.name == "train" and self.model.needs_variance:
@@ -165,6 +167,22 @@ class EmTask(Task):
                 "resume=<its directory> first"
             )
         self.model.load_state_dict(state)
+        self._warn_of_other_settings()
         width = self.model.means().shape[1]
         names = state.get("columns") or [str(j) for j in range(width)]  # older fits have none
         self.tables = {name: t.with_columns(names) for name, t in self.tables.items()}
+
+    def _warn_of_other_settings(self) -> None:
+        """Say where the fit that was loaded is not the one that the options ask for."""
+        asked, found = self.cfg.model, len(self.model.means())
+        wrong = {}
+        if found not in component_numbers(asked.n_components):
+            wrong[f"model.n_components={asked.n_components}"] = f"{found} components"
+        covariance = getattr(self.model, "covariance", "")
+        if covariance and covariance not in {c.covariance for c in self.model.candidates()}:
+            wrong[f"model.covariance={asked.covariance}"] = f"covariance {covariance}"
+        for word, has in wrong.items():
+            self.session.ctx.console.warn(
+                f"{word} has no effect: the fit of the checkpoint has {has}; another needs "
+                "mode=train"
+            )

@@ -9,6 +9,9 @@ import numpy as np
 
 from kexue_cli.errors import UserError
 from kexue_cli.extras import require
+from kexue_cli.tasks.em.table_files import FAILURES
+
+MOST_WORDS = 10_000_000  # every topic has a number for each, used or not
 
 
 def read_counts(path: Path) -> Any:
@@ -24,11 +27,12 @@ def read_counts(path: Path) -> Any:
         case ".dat" | ".ldac":
             counts = _read_ldac(path)
         case ".npz":
-            counts = _read_with(sparse.load_npz, path)
+            counts = _read_with(_load_sparse, path)
         case ".mtx":
             counts = _read_with(require("scipy.io", extra="em").mmread, path)
         case _:
             raise UserError(f"{path}: expected LDA-C (.dat, .ldac), scipy .npz, or .mtx")
+    check_words(counts.shape[1], path)
     counts = sparse.csr_matrix(counts, dtype=np.float64)
     counts.sum_duplicates()
     counts.eliminate_zeros()
@@ -43,10 +47,24 @@ def read_counts(path: Path) -> Any:
     return counts
 
 
+def check_words(number: int, path: Path) -> None:
+    """Raise UserError for more words than fit into memory once for each topic."""
+    if number > MOST_WORDS:
+        raise UserError(
+            f"{path}: word {number - 1} is the highest, expected numbers from 0 to "
+            f"{MOST_WORDS - 1}; number the words that occur in turn"
+        )
+
+
+def _load_sparse(path: Path) -> Any:
+    with path.open("rb") as file:
+        return require("scipy.sparse", extra="em").load_npz(file)
+
+
 def _read_with(reader: Any, path: Path) -> Any:
     try:
         return reader(path)
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except FAILURES as error:
         raise UserError(f"{path}: not a readable {path.suffix} matrix ({error})") from error
 
 
@@ -56,7 +74,7 @@ def _read_ldac(path: Path) -> Any:
     words: list[int] = []
     counts: list[float] = []
     ends = [0]
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         head, *pairs = line.split()
@@ -73,7 +91,15 @@ def _read_ldac(path: Path) -> Any:
             raise UserError(f"{path}, line {number}: promises {promised} words, found {len(pairs)}")
         ends.append(len(words))
     columns = max(words, default=-1) + 1
+    check_words(columns, path)
     return sparse.csr_matrix((counts, words, ends), shape=(len(ends) - 1, columns))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: expected text in LDA-C's format ({error})") from error
 
 
 def read_vocabulary(path: str | None, columns: int) -> list[str]:
@@ -83,7 +109,7 @@ def read_vocabulary(path: str | None, columns: int) -> list[str]:
     file = Path(path)
     if not file.is_file():
         raise UserError(f"data.vocabulary={path}: no such file")
-    words = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    words = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     if len(words) < columns:
         raise UserError(f"{path}: {len(words)} words, but the documents use {columns}")
     return words[:columns]

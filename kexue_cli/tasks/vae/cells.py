@@ -193,8 +193,6 @@ def _losses_of_cells(group: Group, bound: Tensor) -> dict[str, Tensor]:
     return {f"loss of {name}": -row.detach().sum() for name, row in zip(names, bound, strict=True)}
 
 
-def one_hot(labels: np.ndarray | None, classes: int, device: torch.device) -> Tensor | None:
+def one_hot(labels: np.ndarray, classes: int, device: torch.device) -> Tensor:
     """(1, n, classes) float32."""
-    if labels is None or classes == 0:
-        return None
     return functional.one_hot(torch.from_numpy(labels), classes).float().unsqueeze(0).to(device)

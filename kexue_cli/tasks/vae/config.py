@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kexue_cli.config import ModelConfig, TaskConfig
+from kexue_cli.config import ABOVE_0, FINITE, ModelConfig, TaskConfig, check_ranges
 from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.common.ranges import check_list_ranges
+from kexue_cli.tasks.vae.config_objectives import check_objectives, is_labelled
 
 TAKES = ("images",)
 OBJECTIVES = (
@@ -35,6 +37,42 @@ STUDIES = (
 )
 ENGINES = ("auto", "native", "plain")
 SIGMAS = ("fixed", "learned", "optimal", "pixel")
+ACTIVATIONS = ("relu", "tanh")
+STUDY_OBJECTIVES = ("VAE", "IWAE")
+BETA_STUDIES = ("beta", "penalties")  # the others with values vary k, a number of draws
+MOST_DRAWS = 10**9
+RANGES = (
+    ("task.samples", 1, MOST_DRAWS),
+    ("task.batch_size", 1, FINITE),
+    ("task.epochs", 1, FINITE),
+    ("task.evaluate_every_epochs", 1, FINITE),
+    ("task.study_seeds", 1, FINITE),
+    ("task.nll_samples", 0, MOST_DRAWS),
+    ("task.nll_images", 1, FINITE),
+    ("task.rows_in_flight", 1, FINITE),
+    ("task.kl_warmup_epochs", 0, FINITE),
+    ("task.free_bits", 0, FINITE),
+    ("task.beta", 0, FINITE),
+    ("task.stages", 1, 8),
+    ("model.latent", 1, FINITE),
+    ("model.layers", 1, 2),
+    ("model.top_latent", 1, FINITE),
+    ("model.top_hidden", 1, FINITE),
+    ("model.dense", 1, FINITE),
+    ("model.variables", 1, FINITE),
+    ("model.categories", 2, FINITE),
+    ("model.sigma_value", ABOVE_0, FINITE),
+    ("model.sigma_floor", ABOVE_0, FINITE),
+    ("model.temperature", ABOVE_0, FINITE),
+    ("model.temperature_end", ABOVE_0, FINITE),
+    ("model.temperature_decay", 0, 1),
+    ("model.kappa", ABOVE_0, FINITE),
+)
+LIST_RANGES = (
+    ("task.bounds", 1, MOST_DRAWS),
+    ("model.hidden", 1, FINITE),
+    ("model.filters", 1, FINITE),
+)
 MODELS = "kexue_cli.tasks.vae.builders"
 
 
@@ -138,7 +176,7 @@ class VaeLinear(ModelConfig):
     task: str = "vae"
     _target_: str = f"{MODELS}.vae_linear"
     latent: int = 20
-    sigma: str = "fixed"  # fixed | learned | optimal
+    sigma: str = "fixed"  # fixed | learned | optimal: of all pixels, as PCA has it
     sigma_value: float = 1.0
 
 
@@ -185,8 +223,6 @@ SCHEMAS = {
 def check(cfg: Any) -> None:
     """Rules across fields; raises ConfigError naming the key."""
     task, model = cfg.task, cfg.model
-    if task.study is not None:
-        _one_of("task.study", task.study, STUDIES)
     _one_of("task.objective", task.objective, OBJECTIVES)
     _one_of("task.kl", task.kl, KL_FORMS)
     _one_of("task.pixels", task.pixels, PIXELS)
@@ -194,38 +230,45 @@ def check(cfg: Any) -> None:
     if "likelihood" in model:
         _one_of("model.likelihood", model.likelihood, LIKELIHOODS)
     if "sigma" in model:
-        _one_of("model.sigma", model.sigma, SIGMAS)
-        _above("model.sigma_value", model.sigma_value, 0)
-    for key in ("samples", "batch_size", "epochs", "evaluate_every_epochs", "study_seeds"):
-        _above(f"task.{key}", task[key], 0)
-    for key in ("nll_samples", "kl_warmup_epochs", "free_bits", "beta"):
-        _above(f"task.{key}", task[key], -1e-12)
-    if task.stages is not None and not 1 <= task.stages <= 8:
-        raise ConfigError(
-            "task.stages", f"Burda et al.'s schedule has stages 1 to 8, found {task.stages}"
-        )
+        _one_of("model.sigma", model.sigma, SIGMAS[:3] if model.name == "vae_linear" else SIGMAS)
+    if "activation" in model:
+        _one_of("model.activation", model.activation, ACTIVATIONS)
+    check_ranges(cfg, RANGES)
+    check_list_ranges(cfg, LIST_RANGES)
+    if "filters" in model and len(model.filters) == 0:
+        raise ConfigError("model.filters", "must be one number or more, found none")
+    _check_study(cfg)
     _check_model(cfg)
+
+
+def _check_study(cfg: Any) -> None:
+    task = cfg.task
+    for name in task.study_objectives:
+        _one_of("task.study_objectives", name, STUDY_OBJECTIVES)
+    if task.study is None:
+        return
+    _one_of("task.study", task.study, STUDIES)
+    if task.study in BETA_STUDIES:
+        check_list_ranges(cfg, [("task.study_values", 0, FINITE)])
+        return
+    check_list_ranges(cfg, [("task.study_values", 1, MOST_DRAWS)])
+    for value in task.study_values:
+        if value != int(value):
+            raise ConfigError(
+                "task.study_values", f"must be whole numbers of draws, found {value:g}"
+            )
 
 
 def _check_model(cfg: Any) -> None:
     task, model = cfg.task, cfg.model
-    if model.name == "iwae_mlp" and model.layers not in (1, 2):
-        raise ConfigError("model.layers", f"1 or 2, found {model.layers}")
-    deep = model.name == "iwae_mlp" and model.layers == 2
-    if task.objective == "dreg" and (deep or model.name in ("vae_gumbel", "vae_vmf")):
-        raise ConfigError("task.objective", "dreg is for one layer of normal latents; use iwae")
-    if task.objective == "two_penalties" and (deep or model.name in ("vae_gumbel", "vae_vmf")):
-        raise ConfigError("task.objective", "two_penalties is for one layer of normal latents")
+    check_objectives(cfg)
     if task.kl == "stl" and model.name == "vae_gumbel":
         raise ConfigError(
             "task.kl", "stl needs latents that are differentiable draws, not one-hots"
         )
-    if model.name == "vae_vmf" and (model.kappa <= 0 or model.latent < 3):
-        raise ConfigError(
-            "model.kappa", "vae_vmf needs kappa above 0 and model.latent of 3 at least"
-        )
-    labelled = getattr(model, "class_mean_prior", False) or getattr(model, "conditional", False)
-    if labelled and cfg.data.name == "mnist_static":
+    if model.name == "vae_vmf":
+        check_ranges(cfg, [("model.latent", 3, FINITE)])
+    if is_labelled(model) and cfg.data.name == "mnist_static":
         raise ConfigError(
             "data", "mnist_static has no labels; use data=mnist task.pixels=fixed with cvae"
         )
@@ -238,8 +281,3 @@ def _check_model(cfg: Any) -> None:
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(key, f"expected one of {', '.join(allowed)}; found {value!r}")
-
-
-def _above(key: str, value: float, bound: float) -> None:
-    if value <= bound:
-        raise ConfigError(key, f"must be above {max(bound, 0):g}, found {value}")

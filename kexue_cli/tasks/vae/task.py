@@ -17,14 +17,16 @@ from kexue_cli.native.memory import keep_freed_memory
 from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
+from kexue_cli.tasks.common.images import SPLITS
 from kexue_cli.tasks.vae import dense, memory, numbers, predictions, schedule
 from kexue_cli.tasks.vae.builders import Images
 from kexue_cli.tasks.vae.cells import Batches, Group, Recipe, Temperature, Workbench, one_hot
-from kexue_cli.tasks.vae.data import images_of
+from kexue_cli.tasks.vae.data import class_numbers, images_of
 from kexue_cli.tasks.vae.model import Vae
 from kexue_cli.tasks.vae.pixels import PixelView, Protocol, evenly, mean_image, protocol_for
 from kexue_cli.train.loop import fit
 
+JUDGED_STUDIES = ("beta", "conditional")  # by a classifier of the images
 TEMPERATURES = ("temperature", "temperature_end", "temperature_decay")
 
 
@@ -54,12 +56,20 @@ class VaeTask(Task):
         pixels = int(np.prod(self.images.shape))
         memory.check(groups, self.cfg.task.batch_size, pixels, self.images.classes, self.device)
         views = {group.protocol.view: self.view("train", group.protocol.view) for group in groups}
-        labels = self.labels("train") if any(group.model.needs_labels for group in groups) else None
+        labels = self._checked_labels(groups)
         self.bench = Workbench(groups, views, labels).to(self.device)
         self.primary = Metric(self.protocol.name("neg_elbo"), mode="min", split="valid")
         if self.cfg.task.study is not None:
             self.primary = Metric("mean_bound_loss", mode="min", split="valid")
         self._say_sizes(ctx)
+
+    def _checked_labels(self, groups: list[Group]) -> Tensor | None:
+        """Those of training, where a model needs some; all splits must have theirs by then."""
+        needed = any(group.model.needs_labels for group in groups)
+        if needed or self.cfg.task.study in JUDGED_STUDIES:
+            for split in SPLITS:
+                self.labels(split)
+        return self.labels("train") if needed else None
 
     @property
     def rows_in_flight(self) -> int:
@@ -117,16 +127,15 @@ class VaeTask(Task):
         """One split as the view `name` shows it, on the run's device."""
         return PixelView(self.images.split(split), self.images.levels, name, self.device)
 
-    def labels(self, split: str) -> Tensor | None:
-        """One-hot labels (1, n, classes) of a split; UserError where the data have none."""
-        found = one_hot(self.images.split(split).labels, self.images.classes, self.device)
-        if found is None:
-            raise UserError(
-                f"data={self.images.name}: no labels, which model={self.cfg.model.name} needs. "
-                "Add them (an array train_labels, or one folder per class), or choose another "
-                "model"
-            )
-        return found
+    def labels(self, split: str) -> Tensor:
+        """One-hot labels (1, n, classes) of a split.
+
+        Raises UserError where it has none, or a class that no training image has.
+        """
+        study = self.cfg.task.study
+        asking = f"model={self.cfg.model.name}" if study is None else f"task.study={study}"
+        numbers = class_numbers(self.images, split, asking, self.cfg)
+        return one_hot(numbers, self.images.classes, self.device)
 
     def build(self, seeds: list[str], **changes: Any) -> Vae:
         """The configured model with `changes`; a cell for each name in `seeds`, its own stream."""
@@ -229,7 +238,6 @@ class VaeTask(Task):
         if not group.model.needs_labels:
             return x, None
         labels = self.labels(split)
-        assert labels is not None
         if len(x) < labels.shape[1]:
             labels = labels[:, evenly(labels.shape[1], len(x))]
         return x, labels

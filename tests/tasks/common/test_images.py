@@ -262,3 +262,60 @@ def test_pictures_of_another_size_or_mode_are_named(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no pictures"):
         user_images(own(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["0.png", "0.tif", "0.pgm"])
+def test_pictures_of_sixteen_bits_keep_their_grays(tmp_path: Path, name: str) -> None:
+    from PIL import Image
+
+    gray = np.arange(0, 65536, 257).astype(np.uint16).reshape(16, 16)
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(gray).save(tmp_path / "deep" / name)
+    with pytest.raises(UserError, match=r"mode I.* Set data\.grayscale=true"):
+        user_images(own(tmp_path / "deep"), whole=True)
+    found = user_images(own(tmp_path / "deep", grayscale=True), whole=True)
+    assert found.levels == 256
+    assert found.test.pixels[0].ravel().tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("grayscale", [True, False])
+def test_pictures_without_a_known_white_are_refused(
+    tmp_path: Path, dtype: Any, grayscale: bool
+) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "0.tif")
+    with pytest.raises(UserError, match=r"0\.tif: mode [IF], whose numbers have no known white"):
+        user_images(own(tmp_path, grayscale=grayscale), whole=True)
+
+
+def test_pictures_are_called_by_their_place_below_the_split(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for split, names in (("train", ("a/0.png", "b/0.png", "b/1.png")), ("test", ("a/7.png",))):
+        for name in names:
+            (tmp_path / split / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pictures(1)[0]).save(tmp_path / split / name)
+    images = user_images(own(tmp_path, valid_fraction=0.34))
+    assert images.test.ids.tolist() == ["a/7.png"]
+    both = [*images.train.ids, *images.valid.ids]
+    assert sorted(both) == ["a/0.png", "b/0.png", "b/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"train": pictures(6).astype(complex)}, "expected pixels, found complex128"),
+        (
+            {"train": pictures(6), "train_labels": np.arange(6) * 10**9},
+            "class numbers 0, 1, ... below 10000, found 5000000000",
+        ),
+    ],
+)
+def test_arrays_that_are_no_pixels_or_classes_are_named(
+    tmp_path: Path, arrays: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(UserError, match=f"own.npz.*{message}"):
+        user_images(own(tmp_path / "own.npz"))

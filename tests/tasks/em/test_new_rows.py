@@ -109,3 +109,19 @@ def test_test_documents_may_lack_the_last_words(em: Run, tmp_path: Path) -> None
         "data=word_counts", f"data.path={tmp_path}/train.ldac", "model=multinomial_mixture",
         f"data.test_path={tmp_path}/test.ldac", "model.n_components=2",
     )  # fmt: skip
+
+
+def test_every_picture_of_a_folder_is_assigned_under_its_file_name(em: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for number in range(30):
+        picture = generator.integers(0, 100, (4, 4)) + 150 * (number % 2)
+        Image.fromarray(picture.astype(np.uint8)).save(tmp_path / f"{number}.png")
+    words = ("model=kmeans", "model.n_components=2", "task.plots=false", "data=images")
+    directory = em(*words, f"data.path={tmp_path}")
+    again = em(*words, f"data.path={tmp_path}", "mode=predict", f"checkpoint={directory}")
+    found = pd.read_csv(again / "predictions.csv").set_index("id")["prediction"]
+    assert sorted(found.index) == sorted(f"{number}.png" for number in range(30))
+    parities = [int(str(name).removesuffix(".png")) % 2 for name in found.index]
+    assert len(set(zip(parities, found, strict=True))) == 2

@@ -50,8 +50,6 @@ def train_judge(task: VaeTask) -> Any:
     images = task.view("train", group.protocol.view).for_evaluation()
     test = task.view("test", group.protocol.view).for_evaluation()
     labels, test_labels = task.labels("train"), task.labels("test")
-    assert labels is not None
-    assert test_labels is not None
     generator = task.ctx.seeds.torch("classifier")
     with torch.enable_grad():
         judge = train_classifier(
