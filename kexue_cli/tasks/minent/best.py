@@ -69,6 +69,8 @@ DECIDING_CHARACTERS = 1_000_000  # it is tried on so many at the start of the te
 MOST_SWEEPS, FEWEST_SWEEPS = 60, 15
 SAMPLED_CHARACTERS = 60_000_000  # by each member in all its sweeps, where that is enough sweeps
 VOTING = 2 / 3  # of the sweeps
+MEMBER_BYTES = 100  # of memory for each letter of the text while a member samples
+MOST_MEMBERS = 5  # unless told otherwise
 
 
 class Best:
@@ -118,14 +120,14 @@ class Best:
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Learn; the log has the exponents tried, then the sweeps. Saves what it has for resume."""
-        lattice = learn_lattice(ctx, corpus, self.max_length, self.max_characters)
+        further = MEMBER_BYTES * min(self.members or MOST_MEMBERS, available_cores())
+        lattice = learn_lattice(ctx, corpus, self.max_length, self.max_characters, further)
         saved = (ctx.resume or {}).get("fit")
         committee = self._begin(ctx, lattice) if saved is None else Committee.from_state(saved)
         votes, samples = self._sample(ctx, lattice, committee, *self._effort(ctx, lattice))
         self._ends = self._agreed(ctx, lattice, votes, samples)
         settings = self._settings(lattice, committee.speaker())
         self._model = learn_lexicon(lattice, self._ends, settings)
-        ctx.save_checkpoint({"task": self.state_dict(), "fit": None})
 
     def _begin(self, ctx: Context, lattice: Lattice) -> Committee:
         """The members and their segmentations by EM."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import entropy_nats
+from kexue_cli.tasks.minent.learning_text import MOST_LETTERS, text_to_learn
 from kexue_cli.tasks.minent.lexicon import Lexicon
 from kexue_cli.tasks.minent.lexicon_method import LexiconCutter
 from kexue_cli.tasks.minent.merge_heap import FULL, PAUSED, fill_heap, merge_some
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
 MERGES_PER_STEP = 500
+LETTER_BYTES = 250  # of memory for each letter of the text, at the worst moment
+MOST_PLACES = MOST_LETTERS // 3  # each merged place adds up to two nodes, numbered by 32 bits too
 NO_END = 1 << 62
 SYMBOL_FIELDS = ("uses", "first", "length", "hash", "spelling", "left_head", "right_head")
 PAIR_FIELDS = (
@@ -218,7 +221,8 @@ class Merge(LexiconCutter):
 
     def fit(self, ctx: Context, corpus: Corpus) -> None:
         """Merge to the end; logs the entropy per character along the way (step = merges)."""
-        code_points, starts = corpus.read(self.max_characters).segmentable()
+        chunk = text_to_learn(corpus, self.max_characters, LETTER_BYTES, MOST_PLACES)
+        code_points, starts = chunk.segmentable()
         if not len(code_points):
             raise nothing_to_search(corpus)
         merger = Merger(code_points, starts, self.min_count, self.max_length, self.lexicon_cost)

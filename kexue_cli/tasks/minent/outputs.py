@@ -9,7 +9,7 @@ import pandas as pd
 
 from kexue_cli.tasks.minent.description_length import NATS_PER_BIT
 from kexue_cli.tasks.minent.lexicon import Lexicon, branching_entropies
-from kexue_cli.tasks.minent.segmentation import Tally, line_end_flags, spaced_text
+from kexue_cli.tasks.minent.segmentation import Tally, as_written, line_end_flags, spaced_text
 from kexue_cli.tasks.minent.splitting import Chunk, split_at
 from kexue_cli.tasks.minent.word_numbers import numbered_words
 
@@ -66,7 +66,7 @@ def _sums(values: NDArray[np.float64], words: list[str]) -> NDArray[np.float64]:
 
 
 def _sentence_ends(chunk: Chunk, ends: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    flags = line_end_flags(chunk)[ends]
+    flags = line_end_flags(as_written(chunk, ends))[ends]
     flags[-1:] = True
     return flags
 
@@ -139,9 +139,8 @@ def page(chunk: Chunk, ends: NDArray[np.bool_], splitting: str) -> str:
     if len(line_ends) > PAGE_LINES:
         border = int(line_ends[PAGE_LINES - 1])
         chunk, ends = split_at(chunk, border)[0], ends[:border]
-    everything = np.zeros_like(ends)
-    before = spaced_text(chunk, everything).splitlines()
-    after = spaced_text(chunk, ends).splitlines()
+    before = spaced_text(chunk, line_end_flags(chunk)).split("\n")
+    after = spaced_text(chunk, ends).split("\n")
     pairs = [
         f"{b[:LINE_CHARACTERS]}\n{a[: 2 * LINE_CHARACTERS]}\n"
         for b, a in zip(before, after, strict=True)

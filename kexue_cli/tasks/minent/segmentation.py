@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,8 @@ def tally_and_write(
 ) -> Tally:
     """Take a stream of chunks and their word ends; write words separated by spaces to `path`.
 
-    gold (characters of the whole corpus,) overrides the chunks' own. Lines stay lines; the file
-    appears when it is whole.
+    gold (characters of the whole corpus,) overrides the chunks' own. Lines stay lines, but for a
+    word over a line end (`as_written`); the file appears when it is whole.
     """
     tally = Tally()
     if path is None:
@@ -128,8 +128,20 @@ def line_end_flags(chunk: Chunk) -> NDArray[np.bool_]:
     return flags
 
 
+def as_written(chunk: Chunk, ends: NDArray[np.bool_]) -> Chunk:
+    """The chunk with its lines as they are written: one that ends inside a word goes on to its end.
+
+    No word is broken so, and there are as many lines as in the text.
+    """
+    inner = chunk.line_ends[chunk.line_ends > 0]
+    if ends[inner - 1].all():
+        return chunk
+    places = np.concatenate(([0], np.flatnonzero(ends) + 1, [len(ends)]))
+    return replace(chunk, line_ends=places[np.searchsorted(places, chunk.line_ends)])
+
+
 def spaced_text(chunk: Chunk, ends: NDArray[np.bool_]) -> str:
-    """The chunk's text with a space after each word, lines as they were."""
+    """The chunk's text with a space after each word, lines as they were but for words over them."""
     return spaced_utf8(chunk, ends).decode("utf-8", "surrogatepass")
 
 
@@ -137,7 +149,7 @@ def spaced_utf8(chunk: Chunk, ends: NDArray[np.bool_]) -> bytes:
     """As `spaced_text`, in UTF-8; half a surrogate pair is written as it is."""
     size = len(chunk.code_points)
     out = np.empty((MAX_UTF8 + 1) * size + len(chunk.line_ends), np.uint8)
-    length = _write_spaced(chunk.code_points, ends, chunk.line_ends, out)
+    length = _write_spaced(chunk.code_points, ends, as_written(chunk, ends).line_ends, out)
     return out[:length].tobytes()
 
 

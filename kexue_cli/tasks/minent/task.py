@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
@@ -43,6 +44,7 @@ class MinentTask(Task):
         )
         self.corpus: Corpus
         self.gold: NDArray[np.bool_] | None = None
+        self.ends: NDArray[np.bool_] | None = None  # of the text learned from, by the method itself
         self.learned_letters: str | None = None  # of a loaded run: how its text was split
         self.first: Chunk  # the beginning of the text
         self.sample: tuple[Chunk, NDArray[np.bool_]]  # and of what is written, with its word ends
@@ -92,12 +94,26 @@ class MinentTask(Task):
 
     def fit(self, ctx: Context) -> None:
         """Learn, unless the run that goes on had learned already."""
-        done = (ctx.resume or {}).get("task")
-        if done:
-            self.method.load_state_dict(done)
+        saved = ctx.resume or {}
+        if saved.get("task"):
+            self.method.load_state_dict(saved["task"])
+            self._take_ends(ctx, saved)
             return
         self.method.fit(ctx, self.corpus)
-        ctx.save_checkpoint({"task": self.state_dict()})
+        self.ends = self.method.training_ends()
+        # Beside the task's state: who predicts other text does not load them.
+        ctx.save_checkpoint({"task": self.state_dict(), "ends": packed(self.ends)})
+
+    def _take_ends(self, ctx: Context, saved: dict[str, Any]) -> None:
+        """Go on with the method's own segmentation of what it learned from, if it made one."""
+        if "ends" in saved:
+            self.ends = unpacked(saved["ends"])
+        elif "max_characters" in self.cfg.model:
+            ctx.console.warn(
+                "this run learned under an earlier version, which did not keep how learning had "
+                "cut the text: it is cut by the lexicon now, perhaps otherwise; to have the "
+                "former, start the run anew, without resume"
+            )
 
     def load(self, ctx: Context, place: str) -> None:
         """Take a run's method; warns where that run split its text in another way."""
@@ -149,13 +165,12 @@ class MinentTask(Task):
 
     def _cut(self, ctx: Context) -> Segmented:
         """The method's own segmentation of what it learned from, else its cut of the stream."""
-        ends = self.method.training_ends() if ctx.cfg.mode is Mode.train else None
-        if ends is None:
+        if self.ends is None:
             return cut_corpus(self.corpus, self.method.cut)
         whole = self.corpus.read_all(self.cfg.model.get("max_characters"))
-        if whole is None or len(ends) != np.count_nonzero(whole.inside()):
+        if whole is None or len(self.ends) != np.count_nonzero(whole.inside()):
             return cut_corpus(self.corpus, self.method.cut)
-        return iter([(whole, spread_ends(whole, ends))])
+        return iter([(whole, spread_ends(whole, self.ends))])
 
     def _watched(self, ctx: Context, stream: Segmented) -> Segmented:
         with ctx.console.progress(None, "segmenting", "characters") as bar:
@@ -191,3 +206,17 @@ class MinentTask(Task):
             raise UserError("that run has not finished learning: go on with resume=<its folder>")
         self.learned_letters = state.get("letters")
         self.method.load_state_dict(state)
+
+
+def packed(ends: NDArray[np.bool_] | None) -> dict[str, Any] | None:
+    """Word ends (letters,) as what a checkpoint holds, eight to a byte."""
+    if ends is None:
+        return None
+    return {"letters": len(ends), "bits": torch.from_numpy(np.packbits(ends))}
+
+
+def unpacked(state: dict[str, Any] | None) -> NDArray[np.bool_] | None:
+    """Word ends (letters,) from `packed`."""
+    if state is None:
+        return None
+    return np.unpackbits(state["bits"].numpy(), count=int(state["letters"])).view(np.bool_)

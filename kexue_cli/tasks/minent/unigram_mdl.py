@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import description_length
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import DescriptionLength
@@ -27,13 +26,14 @@ from kexue_cli.tasks.minent.lattice import (
     build_lattice,
     expected_counts,
 )
+from kexue_cli.tasks.minent.learning_text import text_to_learn
 from kexue_cli.tasks.minent.lexicon import Lexicon
-from kexue_cli.tasks.minent.memory import available_mib
 from kexue_cli.tasks.minent.segment import WordTrie
 
 if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
+EM_BYTES = 80  # of each letter, beside its row of the lattice
 SMALLEST = 1e-300  # weight of a candidate that EM gave up; single symbols keep more
 SYMBOL_FLOOR = 1e-9
 EXPONENT_START, EXPONENT_RANGE = 1.6, (0.8, 3.2)
@@ -135,21 +135,23 @@ def default_max_length(corpus: Corpus) -> int:
 
 
 def learn_lattice(
-    ctx: Context, corpus: Corpus, max_length: int | None, max_characters: int | None
+    ctx: Context,
+    corpus: Corpus,
+    max_length: int | None,
+    max_characters: int | None,
+    further_bytes: int = 0,
 ) -> Lattice:
-    """The lattice of the text to learn from; UserError where there is nothing to cut."""
-    chunk = corpus.read(max_characters)
+    """The lattice of the text to learn from; a letter takes `further_bytes` besides those of EM.
+
+    Raises UserError where there is nothing to cut, ConfigError where memory does not suffice.
+    """
+    longest = max_length or default_max_length(corpus)
+    letter_bytes = 4 * longest + EM_BYTES + further_bytes
+    advice = ", or a smaller model.max_length"
+    chunk = text_to_learn(corpus, max_characters, letter_bytes, advice=advice)
     text, starts = chunk.segmentable()
     if not len(text):
         raise nothing_to_search(corpus)
-    longest = max_length or default_max_length(corpus)
-    bytes_needed = len(text) * (4 * longest + 80)
-    if (free := available_mib()) is not None and bytes_needed > free * 2**20:
-        raise ConfigError(
-            "model.max_characters",
-            f"{len(text):,} characters need about {bytes_needed >> 20:,} MiB, {free:,} are free; "
-            "set model.max_characters or a smaller model.max_length",
-        )
     lattice = build_lattice(text, starts, longest, 2)
     ctx.console.say(f"{len(text):,} characters, {len(lattice.lengths):,} word candidates")
     if max_characters is not None and len(chunk.code_points) >= max_characters:

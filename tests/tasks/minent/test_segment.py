@@ -128,12 +128,17 @@ def test_spaced_text_keeps_characters_of_every_width_and_all_lines(text, seed):
     ends = np.random.default_rng(seed).random(len(chunk.code_points)) < 0.5
     kept = [c for c in text if c == "\n" or not c.isspace()]
     ended = iter(ends.tolist())
-    expected = ""
+    expected, inside, waiting = "", False, ""
     for character, following in itertools.zip_longest(kept, kept[1:]):
-        expected += character
-        if character != "\n" and next(ended) and following != "\n":
-            expected += " "
-    assert spaced_text(chunk, ends) == expected
+        if character == "\n":
+            waiting += "\n"
+        else:
+            expected += character
+            inside = not next(ended)
+        if not inside:
+            expected += waiting or (" " if character != "\n" and following != "\n" else "")
+            waiting = ""
+    assert spaced_text(chunk, ends) == expected + waiting
 
 
 @settings(deadline=None)
