@@ -6,6 +6,7 @@ that predict it, and the validation rows of the folds together are out-of-fold p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from kexue_cli.manage.store import Run
 if TYPE_CHECKING:
     import pandas as pd
 
+COMPONENT = re.compile(r"probability_\d+")  # columns of task=em
 NOT_CLASSES = ("id", "prediction", "target")
 
 
@@ -40,7 +42,7 @@ def read_members(runs: Sequence[Run]) -> list[Member]:
     """Check that the runs belong together and read their predictions.
 
     Raises:
-        UserError: unfinished runs, other data, other classes, other ids.
+        UserError: unfinished runs, other data, other classes, other ids, mixtures' components.
     """
     _check_same_data(runs)
     groups: dict[tuple[str, ...], list[Run]] = {}
@@ -101,7 +103,8 @@ def _table(run: Run, name: str) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        table = pd.read_csv(path, dtype={"id": str, "prediction": str, "target": str})
+        text = {"id": str, "prediction": str, "target": str}
+        table = pd.read_csv(path, dtype=text, keep_default_na=False)  # "NA" may be a class
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if "id" not in table.columns:
@@ -109,12 +112,20 @@ def _table(run: Run, name: str) -> pd.DataFrame | None:
     if table["id"].duplicated().any():
         twice = table["id"][table["id"].duplicated()].iloc[0]
         raise UserError(f"{path}: id {twice!r} occurs twice")
+    if "target" in table.columns:
+        table["target"] = table["target"].where(table["target"] != "")
     return table.set_index("id")
 
 
 def _check_probabilities(table: pd.DataFrame, classes: list[str], run: Run) -> None:
     import pandas as pd
 
+    if classes and all(COMPONENT.fullmatch(name) for name in classes):
+        raise UserError(
+            f"{run.path}/predictions.csv: its columns {', '.join(classes[:4])} are components of a "
+            "mixture, which every run numbers in its own order: their mean says nothing. Blend "
+            "runs that predict classes"
+        )
     numeric = all(pd.api.types.is_numeric_dtype(table[name]) for name in classes)
     if len(classes) < 2 or not numeric:
         raise UserError(

@@ -295,6 +295,33 @@ def test_submit_check_of_a_foreign_file(tmp_path: Path, kexue: Kexue) -> None:
     assert "--like RUN" in err
 
 
+def test_a_class_called_na_is_a_class(root: Path) -> None:
+    paths = [add_member(root, name, 1.0, seed) for seed, name in enumerate(("aaaa", "bbbb"))]
+    for path in paths:
+        for name in ("predictions.csv", "predictions_valid.csv"):
+            text = (path / name).read_text()
+            (path / name).write_text(text.replace("galaxy", "NA").replace("qso", "null"))
+    members = read_members([read_run(path) for path in paths])
+    valid = members[0].valid
+    assert valid is not None
+    assert members[0].classes == ["NA", "null", "star"]
+    assert valid["target"].tolist() == [("NA", "null", "star")[k] for k in TARGET]
+
+
+def test_components_of_mixtures_are_not_averaged(root: Path, kexue: Kexue) -> None:
+    paths = []
+    for name in ("aaaa", "bbbb"):
+        path = write_run(root / "em/gmm" / f"2026-11-20_10-00-00-{name}", task="em", model="gmm")
+        columns: dict[str, list[object]] = {"id": ["0", "1"], "prediction": [0, 1]}
+        columns |= {"probability_0": [0.9, 0.2], "probability_1": [0.1, 0.8]}
+        write_table(path / "predictions.csv", columns)
+        paths.append(path)
+    code, _, err = kexue("blend", *paths)
+    assert code == 2
+    assert "probability_0, probability_1 are components of a mixture" in err
+    assert not (root / "em" / "blend").exists()
+
+
 def test_resolve_finds_blends(three: list[Path], root: Path, kexue: Kexue) -> None:
     path = Path(kexue("blend", *three)[1].strip().splitlines()[-1])
     assert resolve_one(path.name[-4:], root).record["model"] == "blend"

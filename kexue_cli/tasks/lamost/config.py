@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from kexue_cli.config import ModelConfig, TaskConfig
+from kexue_cli.config import ModelConfig, TaskConfig, check_ranges
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
+from kexue_cli.tasks.lamost.config_ranges import (
+    MODEL_RANGES,
+    TASK_RANGES,
+    check_filters,
+    check_length,
+    check_lists,
+)
 
 
 class Sampling(Enum):
@@ -126,34 +133,27 @@ SCHEMAS: dict[str, type] = {
 
 
 def check(cfg: Any) -> None:
-    """Rules across fields.
+    """Rules that the types cannot say.
 
     Raises:
         ConfigError: naming the key, what was expected and what was found.
     """
-    check_data(cfg.data)
+    check_ranges(cfg, TASK_RANGES + MODEL_RANGES)
+    check_data(cfg)
+    check_lists(cfg)
     _check_task(cfg)
     _check_model(cfg.model)
+    if (length := cfg.data.get("length")) is not None:  # else known once the file is read
+        check_length(cfg, length)
 
 
 def _check_task(cfg: Any) -> None:
     task = cfg.task
-    for key in ("batch_size", "evaluate_every"):
-        if task[key] < 1:
-            raise ConfigError(f"task.{key}", f"1 or more, found {task[key]}")
-    if not 0 <= task.label_smoothing < 1:
-        raise ConfigError(
-            "task.label_smoothing", f"from 0 to below 1, found {task.label_smoothing}"
-        )
-    for stage in ("cross_entropy", "soft_f1"):
-        lr = task[stage].lr
-        if task[stage].steps < 0 or (lr is not None and lr <= 0):
-            raise ConfigError(f"task.{stage}", "steps must be 0 or more and lr above 0")
     if task.cross_entropy.steps + task.soft_f1.steps == 0:
         raise ConfigError("task.cross_entropy.steps", "both stages have 0 steps: nothing to train")
     for key in ("class_shares", "class_weights"):
-        if task[key] is not None and (min(task[key], default=0) < 0 or sum(task[key]) <= 0):
-            raise ConfigError(f"task.{key}", f"numbers of 0 or more, found {list(task[key])}")
+        if task[key] is not None and sum(task[key]) == 0:
+            raise ConfigError(f"task.{key}", f"one number above 0 is needed, found {task[key]}")
     if task.soft_f1.steps and cfg.optim.get("accumulate", 1) > 1:
         raise ConfigError(
             "optim.accumulate",
@@ -163,17 +163,6 @@ def _check_task(cfg: Any) -> None:
 
 
 def _check_model(model: Any) -> None:
-    if not 0 <= model.dropout < 1:
-        raise ConfigError("model.dropout", f"from 0 to below 1, found {model.dropout}")
+    check_filters(model)
     if model.name == "inception1d" and any(size % 2 == 0 for size in model.kernel_sizes):
         raise ConfigError("model.kernel_sizes", f"odd sizes, found {list(model.kernel_sizes)}")
-    if model.name == "conv1d_res":
-        _check_filters(model.filters)
-
-
-def _check_filters(filters: Any) -> None:
-    widths = [filters] if isinstance(filters, int) else filters
-    if isinstance(widths, str) or not widths or not all(isinstance(w, int) for w in widths):
-        raise ConfigError("model.filters", f"expected a number or a list of them, found {filters}")
-    if min(widths) < 1:
-        raise ConfigError("model.filters", f"widths are at least 1, found {filters}")

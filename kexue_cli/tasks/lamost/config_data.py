@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from kexue_cli.config import DataConfig
+from kexue_cli.config import DataConfig, check_ranges
 from kexue_cli.errors import ConfigError
+from kexue_cli.tasks.lamost.config_ranges import DATA_RANGES
 
 DATA_ROOT = "${oc.env:KEXUE_DATA_DIR,data}"
 CONTEST_CLASSES = ("star", "unknown", "galaxy", "qso")
+RESERVED = ("id", "prediction", "target")  # columns of predictions.csv beside the classes
 CONTEST_SHARES = (0.9155, 0.0709, 0.0108, 0.0028)
 
 
@@ -100,7 +103,7 @@ class Fits(SplitConfig, DataConfig):
 
 @dataclass
 class Sequences(SplitConfig, DataConfig):
-    """Any labelled one-dimensional set: .npz, or a wide .csv or .parquet table."""
+    """Any labelled one-dimensional set: .npz, or a wide .csv, .csv.gz or .parquet table."""
 
     name: str = "sequences"
     task: str = "lamost"
@@ -125,32 +128,29 @@ DATA_SCHEMAS: dict[str, type] = {
 }
 
 
-def check_data(data: Any) -> None:
-    """Rules across the fields of `cfg.data`.
+def check_data(cfg: Any) -> None:
+    """Ranges and rules of `cfg.data`.
 
     Raises:
         ConfigError: naming the key, what was expected and what was found.
     """
-    if not 0 < data.valid_fraction < 1:
-        raise ConfigError("data.valid_fraction", f"between 0 and 1, found {data.valid_fraction}")
-    if not 0 <= data.test_fraction < 1:
-        raise ConfigError("data.test_fraction", f"from 0 to below 1, found {data.test_fraction}")
-    if data.scale <= 0 or (data.clip is not None and data.clip <= 0):
-        raise ConfigError("data.scale", "data.scale and data.clip must be above 0")
+    check_ranges(cfg, DATA_RANGES)
+    data = cfg.data
+    if data.kind == "fits" and data.first_angstrom >= data.last_angstrom:
+        raise ConfigError(
+            "data.first_angstrom",
+            f"below data.last_angstrom={data.last_angstrom:g}, found {data.first_angstrom:g}",
+        )
     _check_folds(data)
     _check_classes(data)
 
 
 def _check_folds(data: Any) -> None:
     own_folds = data.get("fold_key") is not None
-    if data.n_folds is not None and data.n_folds < 2:
-        raise ConfigError("data.n_folds", f"2 or more, found {data.n_folds}")
     if data.n_folds is not None and data.fold is None:
         raise ConfigError("data.fold", f"data.n_folds={data.n_folds} needs data.fold=0 or above")
     if data.fold is not None and data.n_folds is None and not own_folds:
         raise ConfigError("data.n_folds", f"data.fold={data.fold} needs the number of folds")
-    if data.fold is not None and data.fold < 0:
-        raise ConfigError("data.fold", f"0 or above, found {data.fold}")
     if None not in (data.fold, data.n_folds) and data.fold >= data.n_folds:
         raise ConfigError("data.fold", f"below data.n_folds={data.n_folds}, found {data.fold}")
     if data.fold is not None and data.test_fraction > 0:
@@ -162,10 +162,21 @@ def _check_classes(data: Any) -> None:
         raise ConfigError("data.classes", f"names must differ, found {list(data.classes)}")
     if data.classes is not None and len(data.classes) < 2:
         raise ConfigError("data.classes", "two or more names are needed")
+    refuse_reserved(data.classes or ())
     shares = data.get("class_shares")
-    if shares is not None and (len(shares) != len(CONTEST_CLASSES) or min(shares) <= 0):
+    if shares is not None and len(shares) != len(CONTEST_CLASSES):
         raise ConfigError(
             "data.class_shares", f"four positive shares ({', '.join(CONTEST_CLASSES)}) are needed"
         )
     if data.kind == "synthetic_spectra" and tuple(data.classes) != CONTEST_CLASSES:
         raise ConfigError("data.classes", f"the simulator makes {', '.join(CONTEST_CLASSES)}")
+
+
+def refuse_reserved(classes: Iterable[str]) -> None:
+    """Raise ConfigError where a class has the name of another column of predictions.csv."""
+    if reserved := [name for name in classes if name in RESERVED]:
+        raise ConfigError(
+            "data.classes",
+            f"a class cannot be named {' or '.join(reserved)}: predictions.csv has a column of "
+            "that name beside those of the classes. Rename it in the file of labels",
+        )

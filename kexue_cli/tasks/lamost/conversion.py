@@ -29,7 +29,7 @@ from kexue_cli.run.cores import available_cores
 from kexue_cli.run.files import replacing, write_json, write_text
 from kexue_cli.tasks.lamost.normalise import Quality, inspect
 
-FORMAT = 1  # of the cache; counted up when its layout or the parser's results change
+FORMAT = 2  # of the cache; counted up when its layout or the parser's results change
 ROWS_PER_CHUNK = 256
 CHUNKS_PER_COMMIT = 64  # a power cut costs at most this much work
 CACHE_ADVICE = "Make room, or set KEXUE_CACHE_DIR to a folder on a larger disk."

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from kexue_cli.config import Mode
 from kexue_cli.errors import UserError
+from kexue_cli.tasks.lamost.config_data import refuse_reserved
 from kexue_cli.tasks.lamost.normalise import Normalisation, inspect, refuse_empty
 from kexue_cli.tasks.lamost.spectra import Integers, LamostData, SpectraSet, Split
 from kexue_cli.tasks.lamost.splits import limited, make_splits, require_every_class
@@ -27,16 +29,18 @@ def load(
     console: Console,
     limit_rows: int | None = None,
     class_names: tuple[str, ...] | None = None,
-    predict_only: bool = False,
+    mode: Mode = Mode.train,
 ) -> LamostData:
     """Read the spectra that `cfg` (the run's `cfg.data`) names and split them.
 
     A test set of its own files comes first, then a fold or `test_fraction` of the labelled
     set; without either, `test` is None. `limit_rows` caps every split. `class_names` is
-    the label order of a checkpoint. With `predict_only` a test set with files is enough.
+    the label order of a checkpoint. To predict, a test set of its own is enough, and is all that
+    is read; to evaluate, it is enough where there are no training spectra.
 
     Raises:
         UserError: files that are missing, malformed or do not fit each other.
+        ConfigError: no such fold or group, or a class with a reserved name.
     """
     if class_names is not None:
         cfg = OmegaConf.merge(cfg, {"classes": list(class_names)})  # type: ignore[assignment]
@@ -44,14 +48,26 @@ def load(
         caps = {name: min(cfg[name], 2 * limit_rows) for name in ("n_spectra", "n_test")}
         cfg = OmegaConf.merge(cfg, caps)  # type: ignore[assignment]
     reader = importlib.import_module(f"kexue_cli.tasks.lamost.{cfg.kind}")
-    test = reader.read(cfg, "test", console=console, cache_dir=cache_dir) if predict_only else None
-    labelled = None
+    test = labelled = None
+    if mode is Mode.predict or (mode is Mode.evaluate and not reader.training_is_there(cfg)):
+        test = reader.read(cfg, "test", console=console, cache_dir=cache_dir)
+        _require_answers(test, cfg, mode)
+        if test is not None and mode is Mode.evaluate:
+            console.say("there are no training spectra: the test set alone is evaluated")
     if test is None:
         labelled = reader.read(cfg, "train", console=console, cache_dir=cache_dir)
         _require_labels(labelled, cfg)
         cfg = OmegaConf.merge(cfg, {"classes": list(labelled.class_names)})  # type: ignore[assignment]
         test = reader.read(cfg, "test", console=console, cache_dir=cache_dir)
     return _assemble(cfg, labelled, test, seed, limit_rows, console)
+
+
+def _require_answers(test: SpectraSet | None, cfg: Any, mode: Mode) -> None:
+    if test is not None and test.labels is None and mode is Mode.evaluate:
+        raise UserError(
+            f"data={cfg.name}: the test spectra have no labels, so there is nothing to evaluate. "
+            "To predict their classes use mode=predict."
+        )
 
 
 def _require_labels(labelled: SpectraSet, cfg: Any) -> None:
@@ -92,6 +108,7 @@ def _assemble(
         _require_same_length(labelled, test)
         add("test", test, np.arange(len(test)))
     sources = [source for source in (labelled, test) if source is not None]
+    refuse_reserved(sources[0].class_names)
     content = hashlib.sha256("".join(source.checksum for source in sources).encode())
     return LamostData(
         train=splits.get("train"),

@@ -11,9 +11,12 @@ The class is CLASS of the primary header or of a one-row table (SPECOBJ, SPALL).
 from __future__ import annotations
 
 import glob
+import gzip
 import hashlib
+import io
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +27,7 @@ from kexue_cli.errors import UserError
 from kexue_cli.extras import require
 from kexue_cli.tasks.lamost.conversion import Conversion, convert, key_of
 from kexue_cli.tasks.lamost.labels import encode, read_index, require_unique, some
+from kexue_cli.tasks.lamost.normalise import to_float32
 from kexue_cli.tasks.lamost.spectra import SpectraSet
 
 Floats = NDArray[np.floating[Any]]
@@ -91,11 +95,7 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
 
 def list_files(place: str, part: str) -> list[Path]:
     """The FITS files of a folder (searched recursively) or glob, sorted by name."""
-    if os.path.isdir(place):
-        found = [Path(folder, name) for folder, _, names in os.walk(place) for name in names]
-    else:
-        found = [Path(name) for name in glob.glob(place, recursive=True)]
-    files = [path for path in found if path.name.endswith(SUFFIXES)]
+    files = _files_of(place)
     if not files:
         key = "path" if part == "train" else "test_path"
         raise UserError(
@@ -103,6 +103,19 @@ def list_files(place: str, part: str) -> list[Path]:
             f"SDSS spectra ({', '.join(SUFFIXES)}); the surveys' sites offer them for download."
         )
     return sorted(files, key=lambda path: path.name)
+
+
+def training_is_there(cfg: Any) -> bool:
+    """Whether there are FITS files at `cfg.path`."""
+    return bool(_files_of(cfg.path))
+
+
+def _files_of(place: str) -> list[Path]:
+    if os.path.isdir(place):
+        found = [Path(folder, name) for folder, _, names in os.walk(place) for name in names]
+    else:
+        found = [Path(name) for name in glob.glob(place, recursive=True)]
+    return [path for path in found if path.name.endswith(SUFFIXES)]
 
 
 def spectrum_id(path: Path) -> str:
@@ -119,11 +132,11 @@ def read_file(path: Path, group_by: str | None = None) -> SurveySpectrum:
     """
     fits = require("astropy.io.fits", extra="fits")
     try:
-        with fits.open(path, memmap=False) as hdus:  # the arrays outlive the file
+        with fits.open(_whole(path), memmap=False) as hdus:  # the arrays outlive the file
             wavelength, flux, ivar = _arrays(hdus, path)
             group = hdus[0].header.get(group_by) if group_by is not None else None
             class_name = _class_of(hdus)
-    except (OSError, ValueError, EOFError, TypeError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zlib.error) as error:
         raise UserError(f"{path}: not a whole FITS file: {error}. Fetch it again.") from error
     if group_by is not None and group is None:
         raise UserError(f"{path}: no header key {group_by} (data.group_by) in the primary header.")
@@ -132,30 +145,62 @@ def read_file(path: Path, group_by: str | None = None) -> SurveySpectrum:
     return SurveySpectrum(wavelength, flux, class_name, None if group is None else str(group))
 
 
+def _whole(path: Path) -> Path | io.BytesIO:
+    """What astropy is given: it stops before a gzip stream's end, where the checksum is."""
+    if path.suffix != ".gz":
+        return path
+    return io.BytesIO(gzip.decompress(path.read_bytes()))
+
+
 def _arrays(hdus: Any, path: Path) -> tuple[Floats, Floats, Floats]:
     """Wavelength in angstrom, flux and inverse variance, each (pixels,) float64."""
     primary, header = hdus[0].data, hdus[0].header
     if primary is not None and primary.ndim == 2 and "COEFF0" in header and "COEFF1" in header:
-        rows = primary.astype(np.float64)
-        pixel = np.arange(rows.shape[1])
-        wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * pixel)
-        return wavelength, rows[LAMOST_FLUX], rows[LAMOST_IVAR]
+        return _of_image(primary.astype(np.float64), header, path)
     for hdu in hdus[1:]:
         columns = {name.lower(): name for name in getattr(hdu.columns, "names", [])}
-        if "flux" not in columns or not {"wavelength", "loglam"} & columns.keys():
-            continue
-
-        def column(name: str, hdu: Any = hdu, columns: dict[str, str] = columns) -> Floats:
-            return np.asarray(hdu.data[columns[name]], dtype=np.float64).ravel()
-
-        flux = column("flux")
-        wavelength = column("wavelength") if "wavelength" in columns else 10 ** column("loglam")
-        return wavelength, flux, column("ivar") if "ivar" in columns else np.ones_like(flux)
+        if "flux" in columns and {"wavelength", "loglam"} & columns.keys():
+            return _of_table(hdu.data, columns, path)
     raise UserError(
         f"{path}: no spectrum found. Expected a LAMOST image (rows flux and ivar, header COEFF0, "
         "COEFF1) or a table with the columns flux and wavelength or loglam; it has "
         f"{some([_show(hdu) for hdu in hdus])}."
     )
+
+
+def _of_image(rows: Floats, header: Any, path: Path) -> tuple[Floats, Floats, Floats]:
+    for key in ("COEFF0", "COEFF1"):
+        if not isinstance(header[key], int | float):
+            raise UserError(f"{path}: {key} in the header must be a number, found {header[key]!r}.")
+    if len(rows) <= LAMOST_IVAR:
+        raise UserError(
+            f"{path}: the image has {len(rows)} row of {rows.shape[1]} pixels; expected flux and "
+            "inverse variance in its first two rows."
+        )
+    wavelength = 10 ** (header["COEFF0"] + header["COEFF1"] * np.arange(rows.shape[1]))
+    return wavelength, rows[LAMOST_FLUX], rows[LAMOST_IVAR]
+
+
+def _of_table(table: Any, columns: dict[str, str], path: Path) -> tuple[Floats, Floats, Floats]:
+    def column(name: str) -> Floats:
+        try:
+            return np.asarray(table[columns[name]], dtype=np.float64).ravel()
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: column {columns[name]} must hold numbers: {error}."
+            ) from error
+
+    flux = column("flux")
+    axis = "wavelength" if "wavelength" in columns else "loglam"
+    place = column(axis)
+    ivar = column("ivar") if "ivar" in columns else np.ones_like(flux)
+    for name, values in ((axis, place), ("ivar", ivar)):
+        if len(values) != len(flux):
+            raise UserError(
+                f"{path}: {len(flux)} values of {columns['flux']}, but {len(values)} of "
+                f"{columns[name]}: expected one of each for every pixel."
+            )
+    return (place if axis == "wavelength" else 10**place), flux, ivar
 
 
 def _show(hdu: Any) -> str:
@@ -176,7 +221,7 @@ def resample(spectrum: SurveySpectrum, grid: Floats, path: Path) -> NDArray[np.f
     """Flux at `grid` (length,) by linear interpolation between good pixels; NaN beyond them.
 
     Raises:
-        UserError: the spectrum covers no point of the grid.
+        UserError: the spectrum covers no point of the grid, or is beyond float32.
     """
     good = np.isfinite(spectrum.flux) & np.isfinite(spectrum.wavelength_angstrom)
     wavelength, flux = spectrum.wavelength_angstrom[good], spectrum.flux[good]
@@ -190,7 +235,7 @@ def resample(spectrum: SurveySpectrum, grid: Floats, path: Path) -> NDArray[np.f
             f"the grid {grid[0]:.0f} to {grid[-1]:.0f}: set data.first_angstrom and "
             "data.last_angstrom."
         )
-    return flux.astype(np.float32)
+    return to_float32(flux, lambda point: f"{path}: the flux at {grid[point]:.0f} angstrom")
 
 
 def class_names(

@@ -77,11 +77,17 @@ class NativeTrunk:
     """
 
     def __init__(self, length: int, filters: Sequence[int], dilations: Sequence[int]) -> None:
+        if min(dilations, default=0) < 1:  # the kernels would read beyond their rows
+            raise ConfigError(
+                "model.dilations", f"one or more numbers above 0, found {list(dilations)}"
+            )
         self.length, self.filters = length, tuple(filters)
         self.dilations = tuple(dilations)
 
     def takes(self, flux: Tensor) -> bool:
-        """Whether it computes this input: on the CPU, float32, and no gradient to the flux."""
+        """Whether it computes this input: of its length, on the CPU, float32, without gradient."""
+        if flux.shape[1:] != (self.length,):
+            return False
         if flux.device.type != "cpu" or flux.dtype != torch.float32 or flux.requires_grad:
             return False
         if not torch.is_autocast_enabled("cpu"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,24 @@ Floats = NDArray[np.floating[Any]]
 
 KINDS = ("scale", "l2", "zscore", "robust", "none")
 MAD_TO_SIGMA = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
+
+
+def to_float32(values: NDArray[Any], named: Callable[..., str]) -> NDArray[np.float32]:
+    """`values` in single precision, contiguous.
+
+    Raises:
+        UserError: a finite number that is infinite then; `named(*indices)` says where it stands.
+    """
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(values, dtype=np.float32)
+    infinite = np.isinf(single)
+    if infinite.any() and (lost := infinite & np.isfinite(values)).any():
+        where = np.unravel_index(int(lost.argmax()), lost.shape)
+        raise UserError(
+            f"{named(*where)} is {values[where]:g}, too large for float32 (3.4e38). Correct it, "
+            "leave it empty if it is missing, or scale the set."
+        )
+    return single
 
 
 def fill_missing(flux: Floats) -> Floats:

@@ -79,6 +79,8 @@ def parse_slowly(text: bytes, out: NDArray[np.float32]) -> str | None:
         return f"expected {len(out)} numbers, found {len(values) or 'none: it is empty'}"
     with np.errstate(over="ignore"):
         out[:] = values
+    if (lost := np.isinf(out) & np.isfinite(values)).any():
+        return f"{words[int(lost.argmax())][:40]!r} is too large for float32 (3.4e38)"
     return None
 
 

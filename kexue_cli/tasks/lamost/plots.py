@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ MARKED = {
     "Ca II": CALCIUM_TRIPLET["Ca II 8542"],
 }
 N_MISTAKES = 6
+OWN_FONT = "DejaVu Sans"  # comes with matplotlib
+BOXES = "Last Resort High-Efficiency"  # comes with it too; has a box for every letter
 DPI = 110
 
 
@@ -39,18 +42,25 @@ def learning_curves(log: Path, folder: Path) -> None:
     for stage in dict.fromkeys(row["stage"] for row in train):
         part = [row for row in train if row["stage"] == stage]
         steps = [row["step"] for row in part]
-        left.plot(steps, [row["loss"] for row in part], lw=1, label=stage)
+        losses = [row["loss"] for row in part]
+        left.plot(steps, losses, lw=1, label=stage, marker=_marker(part))
         for axes in (left, right):
             axes.axvline(steps[0], color="0.85", lw=1, zorder=0)
     left.set(xlabel="step", ylabel="training loss", yscale="log")
     for name in ("macro_f1", "official_f1", "accuracy"):
         if name in valid[0]:
-            label = name.replace("_", " ")
-            right.plot([row["step"] for row in valid], [row[name] for row in valid], label=label)
+            label, marker = name.replace("_", " "), _marker(valid)
+            values = [row[name] for row in valid]
+            right.plot([row["step"] for row in valid], values, label=label, marker=marker)
     right.set(xlabel="step", ylabel="validation score")
     left.legend(frameon=False)
     right.legend(frameon=False)
     _save(figure, folder / "learning_curves.png")
+
+
+def _marker(points: Sequence[Any]) -> str:
+    """A line through one point is none: few points are marked."""
+    return "." if len(points) < 50 else ""
 
 
 def confusion(
@@ -65,9 +75,10 @@ def confusion(
         colour = "white" if shares[i, j] > 0.5 else "black"
         text = f"{counts[i, j]:,}\n{100 * shares[i, j]:.1f} %"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=9)
-    ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=45, ha="right")
-    axes.set_yticks(ticks, class_names)
+    ticks, fonts = range(len(class_names)), fonts_for("".join(class_names))
+    names = [drawable(name, fonts, f"class {number}") for number, name in enumerate(class_names)]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", family=fonts)
+    axes.set_yticks(ticks, names, family=fonts)
     axes.set(xlabel="predicted", ylabel="true", title=split.replace("_", " "))
     _save(figure, folder / f"confusion_{split}.png")
 
@@ -87,9 +98,14 @@ def worst_mistakes(
     points = np.arange(data.length) if x is None else x
     for row, panel in zip(worst, np.atleast_1d(axes), strict=True):
         panel.plot(points, split.raw_flux([row])[0], lw=0.6, color="0.15")
-        true, said = (data.class_names[k] for k in (split.labels[row], predicted[row]))
-        title = f"{split.ids[row]}: {true}, taken for {said} ({probabilities[row].max():.2f})"
-        panel.set_title(title, fontsize=9, loc="left")
+        fonts = fonts_for(f"{split.ids[row]}{''.join(data.class_names)}")
+        true, said = (
+            drawable(data.class_names[k], fonts, f"class {k}")
+            for k in (split.labels[row], predicted[row])
+        )
+        name = drawable(str(split.ids[row]), fonts, f"row {row}")
+        title = f"{name}: {true}, taken for {said} ({probabilities[row].max():.2f})"
+        panel.set_title(title, fontsize=9, loc="left", family=fonts)
         panel.margins(x=0)
         if x is not None:
             _mark_lines(panel, float(points[0]), float(points[-1]))
@@ -114,6 +130,33 @@ def _mark_lines(panel: Any, first: float, last: float) -> None:
                 va="top",
                 color="tab:red",
             )
+
+
+def fonts_for(text: str) -> list[str]:
+    """Matplotlib's own font and, where it lacks a letter of `text`, an installed one that has it.
+
+    It takes each letter from the first of them that has it.
+    """
+    missing = set(map(ord, text)) - _letters(OWN_FONT)
+    if not missing:
+        return [OWN_FONT]
+    manager = require("matplotlib.font_manager", extra="plots")
+    installed = {font.name for font in manager.fontManager.ttflist} - {BOXES}
+    return [OWN_FONT, *[font for font in sorted(installed) if missing <= _letters(font)][:1]]
+
+
+def drawable(text: str, fonts: Sequence[str], instead: str) -> str:
+    """`text` with nothing in it that looks like a formula, or `instead` where a letter lacks."""
+    if set(map(ord, text)) <= set().union(*map(_letters, fonts)):
+        return text.replace("$", r"\$")
+    return instead
+
+
+@functools.cache
+def _letters(font: str) -> frozenset[int]:
+    manager = require("matplotlib.font_manager", extra="plots")
+    freetype = require("matplotlib.ft2font", extra="plots")
+    return frozenset(freetype.FT2Font(manager.findfont(font)).get_charmap())
 
 
 def _figure(**arguments: Any) -> Any:

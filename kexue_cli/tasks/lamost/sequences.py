@@ -1,11 +1,13 @@
-"""data=sequences: any labelled one-dimensional set, as .npz or as a wide .csv or .parquet table."""
+"""data=sequences: any labelled one-dimensional set, as .npz or as a wide .csv or .parquet table.
+
+Rows are counted from 0 in messages, as the ids of a set without ids are.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import zipfile
-from collections.abc import Mapping
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
-from kexue_cli.extras import require
 from kexue_cli.tasks.lamost.labels import class_order, encode, require_unique, some
+from kexue_cli.tasks.lamost.normalise import to_float32
+from kexue_cli.tasks.lamost.sequence_tables import Columns, open_csv, open_parquet
 from kexue_cli.tasks.lamost.spectra import SpectraSet
 
 NPZ_FLUX_KEYS = ("flux", "x")
 LABEL_KEYS = ("label", "answer", "type", "class", "y")
-TABLE_FLUX_PREFIX = "FE"  # FE0 … FE2599, the BAAI contest's columns
-CSV_ROWS_PER_CHUNK = 2048
-
-Columns = Mapping[str, NDArray[Any]]
+UNREADABLE_NPZ = (
+    zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError
+)  # fmt: skip
 
 
 def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | None:
@@ -39,12 +41,15 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
     columns, flux = _open(path, cfg, f"data.{key}")
     ids = _column(columns, cfg.id_key, ("id",), path, "data.id_key")
     names = _column(columns, cfg.label_key, LABEL_KEYS, path, "data.label_key", part == "train")
-    names = _without_blanks(names, path)
     group = _column(columns, cfg.group_key, (), path, "data.group_key", part == "train")
     fold = _column(columns, cfg.fold_key, (), path, "data.fold_key", part == "train")
     for name, column in (("id", ids), ("label", names), ("group", group), ("fold", fold)):
-        if column is not None and len(column) != len(flux):
-            raise UserError(f"{path}: {len(flux)} rows of flux but {len(column)} of {name}.")
+        if column is not None:
+            _require_one_each(column, len(flux), name, path)
+    for name, column in (("id", ids), ("group", group)):
+        if column is not None and (blank := _blank(column)).any():
+            raise UserError(f"{path}: row {blank.argmax()} has no {name}.")
+    names = _without_blanks(names, path)
     text_ids = np.arange(len(flux)).astype(str) if ids is None else ids.astype(str)
     require_unique(text_ids, str(path))
     classes = _classes(cfg, names, path)
@@ -60,6 +65,11 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
     )
 
 
+def training_is_there(cfg: Any) -> bool:
+    """Whether there is a file of `cfg.path`."""
+    return Path(cfg.path).is_file()
+
+
 def _open(path: Path, cfg: Any, key: str) -> tuple[Columns, NDArray[np.float32]]:
     """All columns but the flux, and the flux (n, length) float32."""
     if not path.is_file():
@@ -67,10 +77,14 @@ def _open(path: Path, cfg: Any, key: str) -> tuple[Columns, NDArray[np.float32]]
             f"{path}: no such file. {key} names an .npz (arrays flux or x, and label), or a .csv "
             "or .parquet table (columns id, FE0, FE1, …, answer)."
         )
-    readers = {".npz": _open_npz, ".csv": _open_csv, ".parquet": _open_parquet}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: expected .npz, .csv or .parquet, found {path.suffix!r}.")
-    columns, flux = readers[path.suffix](path, cfg)
+    readers = {
+        ".npz": _open_npz, ".csv": open_csv, ".csv.gz": open_csv, ".parquet": open_parquet
+    }  # fmt: skip
+    kind = next((suffix for suffix in readers if path.name.endswith(suffix)), None)
+    if kind is None:
+        known = ".npz, .csv, .csv.gz or .parquet"
+        raise UserError(f"{path}: expected {known}, found {path.suffix!r}.")
+    columns, flux = readers[kind](path, cfg)
     if flux.ndim != 2 or 0 in flux.shape:
         raise UserError(f"{path}: flux must be (spectra, points), found shape {flux.shape}.")
     return columns, flux
@@ -83,74 +97,19 @@ def _open_npz(path: Path, cfg: Any) -> tuple[Columns, NDArray[np.float32]]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array without a name")
             arrays = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+    except UNREADABLE_NPZ as error:
         raise UserError(f"{path}: not a readable .npz file without pickles: {error}") from error
     keys = NPZ_FLUX_KEYS if cfg.flux_key is None else (cfg.flux_key,)
-    for key in keys:
-        if key in arrays:
-            flux = arrays.pop(key)
-            if flux.dtype.kind not in "iuf":
-                raise UserError(f"{path}: {key} must hold numbers, found {flux.dtype}.")
-            return arrays, np.ascontiguousarray(flux, dtype=np.float32)
-    raise UserError(
-        f"{path}: no array {' or '.join(keys)}; it has {some(list(arrays), 12)}. "
-        "Name the one with the spectra by data.flux_key."
-    )
-
-
-def _open_csv(path: Path, cfg: Any) -> tuple[Columns, NDArray[np.float32]]:
-    import pandas as pd
-
-    try:
-        header = list(pd.read_csv(path, nrows=0).columns)
-        flux_columns = _flux_columns(header, cfg, path)
-        kinds: dict[Any, Any] = {name: np.float32 for name in flux_columns}
-        kinds |= {name: str for name in header if name not in kinds}
-        chunks = pd.read_csv(path, dtype=kinds, chunksize=CSV_ROWS_PER_CHUNK)
-        others, flux = [], []
-        for chunk in chunks:  # so that the table never stands in memory twice
-            flux.append(chunk[flux_columns].to_numpy(dtype=np.float32))
-            others.append(chunk.drop(columns=flux_columns))
-    except ValueError as error:  # pandas' parser errors are ValueErrors too
-        raise UserError(f"{path}: not a table of numbers: {error}") from error
-    rest = pd.concat(others)
-    return {name: rest[name].to_numpy() for name in rest.columns}, np.concatenate(flux)
-
-
-def _open_parquet(path: Path, cfg: Any) -> tuple[Columns, NDArray[np.float32]]:
-    parquet = require("pyarrow.parquet", extra="tables")
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable parquet file: {error}") from error
-    header = file.schema_arrow.names
-    flux_columns = _flux_columns(header, cfg, path)
-    flux = np.empty((file.metadata.num_rows, len(flux_columns)), dtype=np.float32)
-    start = 0
-    for batch in file.iter_batches(CSV_ROWS_PER_CHUNK, columns=flux_columns):
-        rows = slice(start, start + batch.num_rows)
-        for point, name in enumerate(flux_columns):
-            column = batch.column(name)
-            if str(column.type) not in ("float", "double", "halffloat") and not str(
-                column.type
-            ).startswith(("int", "uint")):
-                raise UserError(f"{path}: column {name} must hold numbers, found {column.type}.")
-            flux[rows, point] = column.to_numpy(zero_copy_only=False)
-        start += batch.num_rows
-    rest = file.read(columns=[name for name in header if name not in set(flux_columns)])
-    return {name: rest[name].to_pandas().to_numpy() for name in rest.column_names}, flux
-
-
-def _flux_columns(header: list[str], cfg: Any, path: Path) -> list[str]:
-    """The columns of the spectrum, in the order of their numbers."""
-    prefix = TABLE_FLUX_PREFIX if cfg.flux_key is None else cfg.flux_key
-    numbered = [name for name in header if re.fullmatch(re.escape(prefix) + r"\d+", str(name))]
-    if not numbered:
+    key = next((key for key in keys if key in arrays), None)
+    if key is None:
         raise UserError(
-            f"{path}: no columns {prefix}0, {prefix}1, …; it has {some(header, 8)}. "
-            "Name what stands before the number by data.flux_key."
+            f"{path}: no array {' or '.join(keys)}; it has {some(list(arrays), 12)}. "
+            "Name the one with the spectra by data.flux_key."
         )
-    return sorted(numbered, key=lambda name: int(name[len(prefix) :]))
+    flux = arrays.pop(key)
+    if flux.dtype.kind not in "iuf":
+        raise UserError(f"{path}: {key} must hold numbers, found {flux.dtype}.")
+    return arrays, to_float32(flux, lambda *at: f"{path}: {key}[{', '.join(map(str, at))}]")
 
 
 def _column(
@@ -173,15 +132,34 @@ def _column(
     return None if name is None else np.asarray(columns[name])
 
 
+def _require_one_each(column: NDArray[Any], rows: int, name: str, path: Path) -> None:
+    """Raise UserError if a column is not (rows,)."""
+    if column.ndim != 1:
+        raise UserError(
+            f"{path}: {name} has shape {column.shape}, expected ({rows},): one value for "
+            "each spectrum. Of one-hot labels take the argmax."
+        )
+    if len(column) != rows:
+        raise UserError(f"{path}: {rows} rows of flux but {len(column)} of {name}.")
+
+
 def _without_blanks(names: NDArray[Any] | None, path: Path) -> NDArray[Any] | None:
     """The labels, or None if every cell of them is empty."""
-    import pandas as pd
-
-    if names is None or not (blank := pd.isna(names)).any():
+    if names is None or not (blank := _blank(names)).any():
         return names
     if blank.all():
         return None
     raise UserError(f"{path}: {blank.sum()} rows have no label, the first is row {blank.argmax()}.")
+
+
+def _blank(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which cells are empty, or missing in the sense of their file; "NA" is a name."""
+    import pandas as pd
+
+    empty = np.asarray(pd.isna(column))
+    if column.dtype.kind in "OUS":
+        empty |= np.array([isinstance(cell, str) and not cell.strip() for cell in column.tolist()])
+    return empty
 
 
 def _classes(cfg: Any, names: NDArray[Any] | None, path: Path) -> tuple[str, ...]:
@@ -192,7 +170,12 @@ def _classes(cfg: Any, names: NDArray[Any] | None, path: Path) -> tuple[str, ...
             f"{path}: no column of labels ({', '.join(LABEL_KEYS)}). Name it by data.label_key; "
             "to predict unlabelled spectra use mode=predict with data.test_path."
         )
-    return class_order(names)
+    found = class_order(names)
+    if len(found) == 1:
+        raise UserError(
+            f"{path}: every spectrum is of class {found[0]!r}; two or more classes are needed."
+        )
+    return found
 
 
 def _labels(
@@ -206,12 +189,17 @@ def _labels(
 
 
 def _whole_numbers(fold: NDArray[Any], path: Path, key: str) -> NDArray[np.int64]:
+    expected = f"{path}: {key} (data.fold_key) must hold whole numbers"
+    if fold.dtype.kind == "c":
+        raise UserError(f"{expected}, found {fold.dtype}.")
     try:
-        return fold.astype(np.int64)
-    except ValueError as error:
-        raise UserError(
-            f"{path}: {key} (data.fold_key) must hold whole numbers: {error}"
-        ) from error
+        numbers = fold.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{expected}: {error}.") from error
+    wrong = ~(np.abs(numbers) < 2**53) | (numbers != np.floor(numbers))  # NaN is no number below
+    if wrong.any():
+        raise UserError(f"{expected}, found {fold[wrong.argmax()]} in row {wrong.argmax()}.")
+    return numbers.astype(np.int64)
 
 
 def _wavelength(
@@ -224,6 +212,11 @@ def _wavelength(
         raise UserError(
             f"{path}: {cfg.wavelength_key} has shape {found.shape}, expected ({length},): one "
             "grid for all spectra. data.wavelength_key=null ignores it."
+        )
+    if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise UserError(
+            f"{path}: {cfg.wavelength_key} must hold finite numbers, in angstrom. "
+            "data.wavelength_key=null ignores it."
         )
     return found.astype(np.float64)
 

@@ -158,7 +158,8 @@ def require_every_class(spectra: SpectraSet, parts: Mapping[str, Integers]) -> l
     assert spectra.labels is not None
     total = np.bincount(spectra.labels, minlength=len(spectra.class_names))
     warnings = []
-    for name, rows in parts.items():
+    nothing = np.zeros(0, dtype=np.int64)
+    for name, rows in {"train": nothing, "valid": nothing, **parts}.items():
         counts = np.bincount(spectra.labels[rows], minlength=len(spectra.class_names))
         for label in np.flatnonzero(counts == 0):
             said = (

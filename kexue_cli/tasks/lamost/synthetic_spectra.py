@@ -66,6 +66,11 @@ def read(cfg: Any, part: str, *, console: Any, cache_dir: Path) -> SpectraSet | 
     )
 
 
+def training_is_there(cfg: Any) -> bool:
+    """Always: it is drawn anew."""
+    return True
+
+
 def class_counts(total: int, shares: Any) -> Integers:
     """How many spectra of each class: in proportion, but a few at least."""
     weights = np.array(shares, dtype=float)

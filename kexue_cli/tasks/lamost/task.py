@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from kexue_cli.run.context import Context
 from kexue_cli.submission import Submission
 from kexue_cli.tasks.base import Metric, Predictions, Task
 from kexue_cli.tasks.lamost import data, plots
+from kexue_cli.tasks.lamost.config_ranges import check_length
 from kexue_cli.tasks.lamost.keras_weights import load_keras_weights
 from kexue_cli.tasks.lamost.layers import SpectrumClassifier
 from kexue_cli.tasks.lamost.metrics import confusion_matrix, precision_recall_f1, scores
@@ -54,10 +55,11 @@ class LamostTask(Task):
                 console=ctx.console,
                 limit_rows=self.cfg.limit.rows,
                 class_names=saved,
-                predict_only=self.cfg.mode is Mode.predict,
+                mode=self.cfg.mode,
             )
         ctx.fingerprint(self.data.checksum)
         self._check_classes()
+        check_length(self.cfg, self.data.length)
         self.model = self._make_model(ctx)
         self._say_sizes(ctx)
         self._write_splits(ctx)
@@ -179,7 +181,7 @@ class LamostTask(Task):
 
     def _check_classes(self) -> None:
         task, names = self.cfg.task, ", ".join(self.data.class_names)
-        for name in task.official_classes or []:
+        for name in task.official_classes or ():
             if name not in self.data.class_names:
                 raise ConfigError("task.official_classes", f"{name!r} is none of {names}")
         if task.class_weights is not None and len(task.class_weights) != self.data.n_classes:
@@ -207,11 +209,13 @@ class LamostTask(Task):
         if engine is not None and ctx.device.type == "cpu":
             chosen = f"; engine {engine.name} ({engine.reason})"
         ctx.console.say(f"{self.cfg.model.name}: {n_parameters:,} parameters{chosen}")
-        rows = []
+        rows, names = [], self.data.class_names
         for name in ("train", "valid", "test"):
             split = getattr(self.data, name)
             if split is not None:
-                rows.append({"split": name, "spectra": len(split), **self._class_counts(split)})
+                split_column, size_column = (unlike(names, n) for n in ("split", "spectra"))
+                row = {split_column: name, size_column: len(split)}
+                rows.append({**row, **self._class_counts(split)})
         ctx.console.table(f"{self.data.length} points each", rows)
 
     def _class_counts(self, split: Split) -> dict[str, int | str]:
@@ -270,7 +274,7 @@ class LamostTask(Task):
         ctx.console.table(name, rows)
         ctx.directory.write_table(f"classes_{name}.csv", rows)
         table: dict[str, Any] = {
-            "true": classes,
+            unlike(classes, "true"): classes,
             **{n: confusion[:, k] for k, n in enumerate(classes)},
         }
         ctx.directory.write_table(f"confusion_{name}.csv", table)
@@ -292,6 +296,11 @@ class LamostTask(Task):
                 flux = torch.from_numpy(split.flux(rows)).to(ctx.device.torch_device)
                 found.append(self.model(flux).float().softmax(dim=1).cpu().numpy())
         return np.concatenate(ctx.ranks.gather_objects(np.concatenate(found)))
+
+
+def unlike(taken: Sequence[str], name: str) -> str:
+    """`name`, with a mark if a class is called so."""
+    return name if name not in taken else f"{name}*"
 
 
 @contextlib.contextmanager

@@ -81,6 +81,12 @@ def locate(cfg: Any, part: str) -> tuple[Path | None, tuple[Path, ...]]:
     return (None if index is None else Path(index)), (Path(place),)
 
 
+def training_is_there(cfg: Any) -> bool:
+    """Whether the user names a training set, or one of the contest's rounds is in `cfg.root`."""
+    named = cfg.train_index is not None or cfg.train_dir is not None
+    return named or bool(find_round(cfg, "train")[1])
+
+
 def find_round(cfg: Any, part: str) -> tuple[Path | None, tuple[Path, ...]]:
     """Index and data of the earliest round in `cfg.root` that has both (of `cfg.round` if set)."""
     root = Path(cfg.root)

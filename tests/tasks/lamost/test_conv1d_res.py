@@ -365,3 +365,14 @@ def test_a_compiler_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_
         assert not list((tmp_path / "native").iterdir())
     finally:
         native_build.library.cache_clear()
+
+
+@pytest.mark.parametrize("dilations", [(), (-64, 2), (1, 0)])
+def test_the_kernels_take_no_dilation_that_leaves_their_rows(dilations: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"model\.dilations: one or more numbers above 0"):
+        native_trunk.NativeTrunk(128, (16, 16), dilations)
+
+
+def test_the_kernels_take_no_flux_of_another_length() -> None:
+    trunk = native_trunk.NativeTrunk(128, (16, 16), (1, 2))
+    assert not trunk.takes(torch.zeros(2, 127))

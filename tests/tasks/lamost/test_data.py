@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from kexue_cli.config import Mode
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.lamost import data
 from kexue_cli.tasks.lamost.config_data import DATA_SCHEMAS, check_data
@@ -104,9 +106,14 @@ def test_an_all_nan_spectrum_is_refused_by_id(path, tmp_path):
         load(settings("sequences", path=path(flux=flux, label=NAMES)), tmp_path)
 
 
+def alone(data):
+    """A configuration that has nothing but `cfg.data`."""
+    return OmegaConf.create({"data": data})
+
+
 @pytest.mark.parametrize("kind", [name.removeprefix("data/") for name in DATA_SCHEMAS])
 def test_the_defaults_of_every_kind_are_valid(kind):
-    check_data(settings(kind))
+    check_data(alone(settings(kind)))
 
 
 @pytest.mark.parametrize(
@@ -122,31 +129,65 @@ def test_the_defaults_of_every_kind_are_valid(kind):
         ({"fold": 0, "n_folds": 1}, r"data\.n_folds"),
         ({"fold": 0, "n_folds": 5, "test_fraction": 0.1}, r"data\.test_fraction"),
         ({"scale": 0.0}, r"data\.scale"),
-        ({"clip": -1.0}, r"data\.scale"),
+        ({"clip": -1.0}, r"data\.clip"),
         ({"classes": ["a", "a"]}, r"data\.classes"),
         ({"classes": ["a"]}, r"data\.classes"),
+        ({"classes": ["a", "target"]}, r"data\.classes: a class cannot be named target"),
+        ({"scale": float("nan")}, r"data\.scale"),
+        ({"clip": float("nan")}, r"data\.clip"),
+        ({"valid_fraction": float("nan")}, r"data\.valid_fraction"),
     ],
 )
 def test_settings_that_contradict_each_other_name_the_key(changes, key):
     with pytest.raises(ConfigError, match=key):
-        check_data(settings("sequences", **changes))
+        check_data(alone(settings("sequences", **changes)))
 
 
 def test_the_simulator_keeps_its_classes_and_shares():
     with pytest.raises(ConfigError, match=r"data\.class_shares"):
-        check_data(settings("synthetic_spectra", class_shares=[0.5, 0.5]))
+        check_data(alone(settings("synthetic_spectra", class_shares=[0.5, 0.5])))
     with pytest.raises(ConfigError, match=r"data\.classes"):
-        check_data(settings("synthetic_spectra", classes=["a", "b", "c", "d"]))
+        check_data(alone(settings("synthetic_spectra", classes=["a", "b", "c", "d"])))
 
 
 def test_bad_data_ends_the_command_with_a_message_and_no_traceback(kexue_run, tmp_path):
-    write_contest(tmp_path / "set")
+    write_contest(tmp_path / "set", length=128)
     (tmp_path / "set" / "train" / "1003.txt").write_text("1,2,oops")
     ended = kexue_run(
-        "task=lamost", "data=tianchi", f"data.root={tmp_path / 'set'}", "data.length=40",
+        "task=lamost", "data=tianchi", f"data.root={tmp_path / 'set'}", "data.length=128",
         env={"KEXUE_CACHE_DIR": str(tmp_path / "cache")},
     )  # fmt: skip
     assert ended.returncode != 0
     assert "1003.txt: 'oops' is not a number" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not list((tmp_path / "cache").glob("lamost/*.partial"))
+
+
+@pytest.mark.parametrize("name", ["id", "prediction", "target"])
+def test_a_class_named_as_a_column_of_the_predictions_is_refused(path, tmp_path, name):
+    names = np.where(NAMES == "b", name, NAMES)
+    with pytest.raises(ConfigError, match=rf"a class cannot be named {name}: predictions\.csv"):
+        load(settings("sequences", path=path(label=names)), tmp_path)
+
+
+def test_too_few_spectra_for_two_splits_are_refused(path, tmp_path):
+    two = settings("sequences", path=path(flux=FLUX[:2], label=["a", "b"]))
+    with pytest.raises(UserError, match=r"class 'a' is missing from the valid split \(1 spectra"):
+        load(two, tmp_path)
+
+
+def test_a_labelled_test_set_is_evaluated_without_training_spectra(path, tmp_path):
+    test = path("test", label=NAMES)
+    cfg = settings("sequences", path=str(tmp_path / "gone.npz"), test_path=test)
+    loaded = load(cfg, tmp_path, mode=Mode.evaluate, class_names=("a", "b", "c"))
+    assert loaded.valid is None
+    assert loaded.test.labels.tolist() == np.repeat([0, 1, 2], 30).tolist()
+    both = settings("sequences", path=path(label=NAMES), test_path=test)
+    loaded = load(both, tmp_path, mode=Mode.evaluate, class_names=("a", "b", "c"))
+    assert loaded.valid is not None
+
+
+def test_a_test_set_without_labels_cannot_be_evaluated(path, tmp_path):
+    cfg = settings("sequences", path=str(tmp_path / "gone.npz"), test_path=path("test"))
+    with pytest.raises(UserError, match=r"test spectra have no labels.*use mode=predict"):
+        load(cfg, tmp_path, mode=Mode.evaluate, class_names=("a", "b"))

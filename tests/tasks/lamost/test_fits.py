@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kexue_cli.config import Mode
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.lamost import fits
 from tests.tasks.lamost.spectra_files import QUIET, Heard, load, settings
@@ -112,7 +113,7 @@ def test_a_header_key_names_the_object(tmp_path):
 def test_unlabelled_files_can_be_predicted(tmp_path):
     image(tmp_path / "a.fits", *spectrum())
     cfg = settings("fits", test_path=str(tmp_path / "*.fits"))
-    loaded = load(cfg, tmp_path / "cache", predict_only=True)
+    loaded = load(cfg, tmp_path / "cache", mode=Mode.predict)
     assert loaded.predicted.labels is None
     assert np.isfinite(loaded.predicted.flux()).all()
 
@@ -179,3 +180,49 @@ def test_real_files_of_both_surveys_and_all_releases(data_dir, tmp_path):
     near = np.abs(found.wavelength_angstrom - 6564.6) < 40
     deepest = found.wavelength_angstrom[near][np.argmin(found.flux[row, near])]
     assert abs(deepest - 6564.6) < 4
+
+
+def test_a_damaged_gzip_is_refused_though_its_beginning_can_be_read(tmp_path):
+    image(tmp_path / "a.fits", *spectrum(), CLASS="STAR")
+    content = bytearray(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    content[-8:-4] = b"\0\0\0\0"  # the checksum
+    (tmp_path / "a.fits.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.fits\.gz: not a whole FITS file.*Fetch it again"):
+        read(tmp_path / "a.fits.gz")
+    content[2000:2100] = b"\xff" * 100
+    (tmp_path / "a.fits.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.fits\.gz: not a whole FITS file.*Fetch it again"):
+        read(tmp_path / "a.fits.gz")
+
+
+def test_an_image_without_inverse_variance_is_refused(tmp_path):
+    hdu = astropy_fits.PrimaryHDU(spectrum()[0][None])
+    hdu.header.update({"COEFF0": 3.5682, "COEFF1": 1e-4})
+    hdu.writeto(tmp_path / "a.fits")
+    with pytest.raises(UserError, match=r"1 row of 3908 pixels; expected flux and inverse"):
+        read(tmp_path / "a.fits")
+
+
+def test_text_where_a_number_belongs_is_named(tmp_path):
+    image(tmp_path / "a.fits", *spectrum(), COEFF0="abc")
+    with pytest.raises(UserError, match=r"COEFF0 in the header must be a number, found 'abc'"):
+        read(tmp_path / "a.fits")
+
+
+def test_flux_and_wavelength_of_different_length_are_refused(tmp_path):
+    columns = [
+        astropy_fits.Column(name, f"{n}E", array=[np.ones(n)])
+        for name, n in (("FLUX", 10), ("WAVELENGTH", 100))
+    ]
+    table = astropy_fits.BinTableHDU.from_columns(columns, name="COADD")
+    astropy_fits.HDUList([astropy_fits.PrimaryHDU(), table]).writeto(tmp_path / "a.fits")
+    with pytest.raises(UserError, match=r"10 values of FLUX, but 100 of WAVELENGTH"):
+        read(tmp_path / "a.fits")
+
+
+def test_flux_too_large_for_single_precision_is_refused(tmp_path):
+    flux, ivar = (values.astype(np.float64) for values in spectrum())
+    flux[:] = 1e300
+    image(tmp_path / "a.fits", flux, ivar, CLASS="STAR")
+    with pytest.raises(UserError, match=r"flux at \d+ angstrom is 1e\+300, too large"):
+        read(tmp_path / "a.fits")

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kexue_cli.config import Mode
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.lamost import sequences
+from kexue_cli.tasks.lamost import sequence_tables, sequences
 from tests.tasks.lamost.spectra_files import QUIET, load, settings
 
 rng = np.random.default_rng(0)
@@ -73,7 +74,7 @@ def test_numbers_as_labels_sort_as_numbers(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_the_wide_table_of_the_baai_contest(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(sequences, "CSV_ROWS_PER_CHUNK", 23)
+    monkeypatch.setattr(sequence_tables, "CSV_ROWS_PER_CHUNK", 23)
     path = tmp_path / f"set{suffix}"
     if suffix == ".csv":
         table().to_csv(path, index=False)
@@ -103,7 +104,7 @@ def test_an_unlabelled_table_can_be_predicted(tmp_path, blank):
     assert loaded.predicted.ids[2] == f"{2:032x}"
     alone = load(
         settings("sequences", path="gone", test_path=str(tmp_path / "new.csv")), tmp_path,
-        predict_only=True, class_names=("ant", "bee", "cat"),
+        mode=Mode.predict, class_names=("ant", "bee", "cat"),
     )  # fmt: skip
     np.testing.assert_array_equal(alone.predicted.flux(), loaded.predicted.flux())
 
@@ -129,6 +130,26 @@ def test_folds_of_the_set_become_the_test_split(tmp_path):
         ({"x": NAMES[:, None], "label": NAMES}, {}, r"x must hold numbers"),
         ({"x": FLUX, "label": NAMES, "id": NAMES}, {}, r"3 ids occur more than once"),
         ({"x": FLUX, "label": NAMES, "wavelength": np.ones(4)}, {}, r"wavelength has shape \(4,\)"),
+        (
+            {"x": FLUX, "label": NAMES, "wavelength": np.full(17, np.nan)},
+            {},
+            r"wavelength must hold finite numbers.*data\.wavelength_key=null",
+        ),
+        ({"x": FLUX, "label": np.eye(60)[:, :3]}, {}, r"label has shape \(60, 3\).*argmax"),
+        ({"x": FLUX, "label": np.array("ant")}, {}, r"label has shape \(\), expected \(60,\)"),
+        ({"x": FLUX, "label": np.repeat("ant", 60)}, {}, r"every spectrum is of class 'ant'"),
+        ({"x": np.full((60, 17), 1e300), "label": NAMES}, {}, r"x\[0, 0\] is .*e\+\d+, too large"),
+        ({"x": FLUX, "label": NAMES, "id": [""] + ["a"] * 59}, {}, r"row 0 has no id"),
+        (
+            {"x": FLUX, "label": NAMES, "f": np.arange(60) / 2},
+            {"fold_key": "f"},
+            r"must hold whole numbers, found 0\.5 in row 1",
+        ),
+        (
+            {"x": FLUX, "label": NAMES, "f": np.where(NAMES == "ant", np.nan, 1.0)},
+            {"fold_key": "f"},
+            r"must hold whole numbers, found nan in row \d+",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, changes, message):
@@ -153,13 +174,17 @@ def test_a_pickle_in_an_npz_is_not_run(tmp_path):
     ("name", "content", "message"),
     [
         ("a.csv", "id,a,b\n1,2,3\n", r"no columns FE0, FE1.*it has id, a, b.*data\.flux_key"),
-        ("a.csv", "id,FE0,FE1,answer\n1,2,x,cat\n", r"not a table of numbers.*'x'"),
+        ("a.csv", "id,FE0,FE1,answer\n1,2,3,cat\n1,2,x,cat\n", r"numbers.*'x' .*FE1 in row 1"),
+        ("a.csv", "id,FE0,answer\n1,2,cat\n,3,ant\n", r"row 1 has no id"),
+        ("a.csv", "id,FE0,FE1,answer\n1,2,3,cat\n2,3,1e300,ant\n", r"FE1 in row 1 is 1e\+300"),
+        ("a.csv", "id,FE0,answer\n1,2,3,4\n2,2,3,4\n", r"more cells than its header"),
+        ("a.csv.gz", "no gzip", r"not a table of numbers"),
         ("a.csv", "id,FE0,FE1,answer\n1,2,3,cat\n2,3\n", r"1 rows have no label"),
         ("a.csv", "", r"not a table of numbers"),
         ("a.csv", "id,FE0,answer\n", r"found shape \(0, 1\)"),
         ("a.npz", "PK no zip", r"not a readable \.npz"),
         ("a.parquet", "no parquet", r"not a readable parquet"),
-        ("a.dat", "1 2 3", r"expected \.npz, \.csv or \.parquet"),
+        ("a.dat", "1 2 3", r"expected \.npz, \.csv, \.csv\.gz or \.parquet"),
     ],
 )
 def test_a_file_that_is_no_set_is_refused(tmp_path, name, content, message):
@@ -230,3 +255,53 @@ def test_real_lamost_spectra_have_red_edges_that_are_filled(data_dir, tmp_path):
         archive["flux"][kept]
     ).any(axis=1).sum()  # fmt: skip
     assert np.isfinite(loaded.train.flux()).all()
+
+
+WORDS = ["NA", "None", "null", "n/a", "nan"]
+
+
+def test_classes_ids_and_groups_called_na_are_names(tmp_path):
+    path = tmp_path / "set.csv"
+    rows = [f"{word},{number},,{word},{word}" for number, word in enumerate(WORDS)]
+    path.write_text("\n".join(["id,FE0,FE1,answer,star", *rows]) + "\n")
+    spectra = read(path, group_key="star")
+    assert spectra.class_names == tuple(sorted(WORDS))
+    assert spectra.ids.tolist() == spectra.group.tolist() == WORDS
+    assert np.isnan(spectra.flux[:, 1]).all()
+
+
+@pytest.mark.parametrize("word", ["", "NA", "nan", "null", "NaN"])
+def test_a_missing_number_stays_one(tmp_path, word):
+    path = tmp_path / "set.csv"
+    path.write_text(f"id,FE0,FE1,answer\n1,2,{word},a\n2,3,4,b\n")
+    np.testing.assert_array_equal(read(path).flux, [[2, np.nan], [3, 4]])
+
+
+def test_folds_may_be_written_as_decimals(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text("id,FE0,answer,f\n1,2,a,1.0\n2,3,b,0\n")
+    assert read(path, fold_key="f").fold.tolist() == [1, 0]
+
+
+def test_a_table_may_be_gzipped(tmp_path):
+    table().to_csv(tmp_path / "set.csv.gz", index=False)
+    np.testing.assert_allclose(read(tmp_path / "set.csv.gz").flux, FLUX, rtol=1e-6)
+
+
+def test_a_damaged_npz_or_parquet_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "set.npz", x=FLUX, label=NAMES)
+    damage(tmp_path / "set.npz", 300)
+    with pytest.raises(UserError, match=r"not a readable \.npz"):
+        read(tmp_path / "set.npz")
+    pytest.importorskip("pyarrow")
+    table().to_parquet(tmp_path / "set.parquet")
+    for start in (4, 30, 300):
+        damage(tmp_path / "set.parquet", start)
+    with pytest.raises(UserError, match=r"not a readable parquet"):
+        read(tmp_path / "set.parquet")
+
+
+def damage(path, start):
+    content = bytearray(path.read_bytes())
+    content[start : start + 60] = b"\xaa" * 60
+    path.write_bytes(content)

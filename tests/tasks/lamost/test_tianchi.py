@@ -3,6 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from kexue_cli.config import Mode
 from kexue_cli.errors import UserError
 from kexue_cli.tasks.lamost import conversion, tianchi
 from tests.tasks.lamost.spectra_files import QUIET, TYPES, load, settings, write_contest
@@ -111,7 +112,7 @@ def test_without_a_test_set_there_is_none(root, cache):
 def test_a_folder_of_new_files_needs_no_index_and_no_training_set(root, cache):
     flux = write_contest(root)
     cfg = contest("nowhere", test_dir=str(root / "train"))
-    loaded = load(cfg, cache, predict_only=True)
+    loaded = load(cfg, cache, mode=Mode.predict)
     assert loaded.train is None
     assert loaded.predicted.labels is None
     np.testing.assert_array_equal(loaded.predicted.raw_flux(), flux)
