@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from kexue_cli.config import DataConfig, ModelConfig, TaskConfig
+from kexue_cli.config import DataConfig, Mode, ModelConfig, TaskConfig
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.minent.config_counts import COUNT_RANGES, COUNT_SCHEMAS, check_thresholds
+from kexue_cli.tasks.minent.config_counts import (
+    COUNT_RANGES,
+    COUNT_SCHEMAS,
+    check_counting,
+    check_scratch,
+)
 
 ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
@@ -51,7 +58,7 @@ class TextData(DataConfig):
     name: str = "text"
     task: str = "minent"
     path: Any = None
-    """A file, a folder, a glob, or a list of such; .gz, .xz and .zst are unpacked."""
+    """A file, a folder, a glob, or a list of such; .gz, .bz2, .xz and .zst are unpacked."""
     encoding: str = "utf-8"
     alphabet: str = "auto"
     """`han`, `letters`, `any`, or `auto` by the share of Han characters."""
@@ -190,7 +197,7 @@ def check(cfg: Any) -> None:
     if cfg.task.max_table_characters < 0:
         found = cfg.task.max_table_characters
         raise ConfigError("task.max_table_characters", f"expected 0 or more, found {found}")
-    check_thresholds(model)
+    check_counting(model)
     if model.get("dependence", "auto") not in DEPENDENCES:
         raise ConfigError(
             "model.dependence",
@@ -199,3 +206,25 @@ def check(cfg: Any) -> None:
     sweeps, average = model.get("sweeps"), model.get("average")
     if sweeps is not None and average is not None and average > sweeps:
         raise ConfigError("model.average", f"expected at most model.sweeps = {model.sweeps}")
+    if model.name == "lexicon" and model.path is None:
+        raise ConfigError("model.path", "expected a file of `word count` lines")
+    _check_places(cfg)
+
+
+def _check_places(cfg: Any) -> None:
+    """Raise ConfigError for files and folders that will be needed and are not there."""
+    from kexue_cli.tasks.minent.reading import check_place  # not for every start of the program
+
+    data, model = cfg.data, cfg.model
+    if data.name != "pydoc":
+        several = isinstance(data.path, Sequence) and not isinstance(data.path, str)
+        for place in data.path if several else [data.path]:
+            check_place(str(place))
+    if data.gold is not None:
+        check_place(data.gold, "data.gold")
+    if cfg.mode == Mode.train:
+        check_scratch(model.get("scratch"))
+    if model.name == "lexicon" and cfg.checkpoint is None and not Path(model.path).exists():
+        raise ConfigError(
+            "model.path", f"no file at {model.path!r}; expected one of `word count` lines"
+        )

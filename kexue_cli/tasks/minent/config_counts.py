@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kexue_cli.config import ModelConfig
 from kexue_cli.errors import ConfigError
 
+CHOICES = {
+    "engine": ("local", "ray"),
+    "rule": ("open", "kenlm"),
+    "rare": ("split", "drop"),
+    "redundancy": ("entropy", "back_check", "none"),
+}
 COUNT_RANGES = (
     ("order", 2, 64),
     ("workers", 1, 4096),
@@ -34,7 +43,7 @@ class CountingModel(ModelConfig):
     engine: str = "local"
     """`local`, or `ray`: map and merge on a Ray cluster (also `+engine=ray`)."""
     scratch: str | None = None
-    """Folder for temporary files; null: the system's."""
+    """Folder for temporary files, which must exist; null: the system's."""
 
 
 @dataclass
@@ -122,13 +131,50 @@ class MergeModel(ModelConfig):
     """Learn from about so many characters at the start of the text; null: all."""
 
 
-def check_thresholds(model: Any) -> None:
+def check_counting(model: Any) -> None:
+    """Rules of the counting methods that the types cannot say; raises ConfigError."""
+    for key, known in CHOICES.items():
+        if key in model and model[key] not in known:
+            raise ConfigError(
+                f"model.{key}", f"expected {' or '.join(known)}, found {model[key]!r}"
+            )
+    _check_thresholds(model)
+    if model.name == "merge":
+        for key in ("min_count", "max_length"):
+            if model[key] < 2:
+                raise ConfigError(f"model.{key}", f"expected 2 or more, found {model[key]}")
+
+
+def check_scratch(scratch: str | None) -> None:
+    """Raise ConfigError where model.scratch is given and is no folder that can be written."""
+    if scratch is None:
+        return
+    folder = Path(scratch).expanduser()
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        found = "one that cannot"
+    else:
+        return
+    raise ConfigError(
+        "model.scratch", f"expected a folder that can be written, found {found} at {scratch!r}"
+    )
+
+
+def _check_thresholds(model: Any) -> None:
     """Numbers of nats where they may be of several types; raises ConfigError."""
     for key in ("min_pmi", "grid"):
         found = model.get(key)
         values: list[Any] = [found] if isinstance(found, int | float | str) else list(found or [])
         if not all(type(v) in (int, float) and math.isfinite(v) for v in values):
             raise ConfigError(f"model.{key}", f"expected numbers of nats, found {found}")
+        if isinstance(found, Sequence) and key == "min_pmi" and len(found) != model.order - 1:
+            number = "" if model.name == "word_discovery" else "a number or "
+            raise ConfigError(
+                "model.min_pmi",
+                f"expected {number}{model.order - 1} numbers, for orders 2 … {model.order}, "
+                f"found {len(found)}",
+            )
     grid = list(model.get("grid") or [])
     if "grid" in model and (not grid or grid != sorted(grid)):
         raise ConfigError("model.grid", f"expected rising thresholds, at least one, found {grid}")

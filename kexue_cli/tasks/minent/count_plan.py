@@ -14,6 +14,7 @@ MERGE_COPIES = 5  # of a range: as read, two levels of the tree of merges, hande
 LEAST_JOB, LEAST_MERGE = 1 << 16, 1 << 14
 JOB_IN_MEMORY = 1 << 20  # symbols: fresh memory costs more than merging a few more runs
 MERGE_IN_MEMORY = 1 << 17  # records: they stay in the second-level cache
+LEAST_ROOM = LEAST_JOB * BYTES_PER_SYMBOL + LEAST_MERGE * MERGE_COPIES * RECORD_BYTES  # of a job
 LEAST_BUFFER = 1 << 12  # records
 BYTES_PER_RECORD = 14  # of a run in memory; a line's end is a symbol, too
 
@@ -39,10 +40,10 @@ class CountPlan:
     def within(memory_mib: int, workers: int | None, symbols: int) -> CountPlan:
         """A plan for about `symbols` symbols that stays within `memory_mib` in all.
 
-        Raises ConfigError where the memory is too little, or more than there is.
+        It has the smallest buffers where the process has come to hold more than that already.
         """
         room = max(working_mib(memory_mib) - RESERVE_MIB, RESERVE_MIB // 4) * MIB
-        workers = workers or available_cores()
+        workers = min(workers or available_cores(), max(1, room // LEAST_ROOM - 2))
         jobs = workers + 2  # one is being filled, one waits, while the others are sorted
         merge_records = room // 2 // (jobs * MERGE_COPIES * RECORD_BYTES)
         if symbols * BYTES_PER_RECORD > room // 2:  # sorted runs as long as can be, on disk

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent import ngrams
 from kexue_cli.tasks.minent.data import Corpus
 from kexue_cli.tasks.minent.joining import Joiner
 from kexue_cli.tasks.minent.lexicon import Lexicon
+from kexue_cli.tasks.minent.memory import check_memory
 from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.segment import WordTrie
@@ -25,7 +25,6 @@ from kexue_cli.tasks.minent.symbols import SymbolTable
 if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
-ENGINES = ("local", "ray")
 SAVE_FROM_SECONDS = 10.0  # counting that took so long is not done again by a run that goes on
 
 
@@ -67,10 +66,7 @@ class LexiconCutter:
 
 @dataclass(frozen=True)
 class Counting:
-    """How n-grams are counted; the fields are the configuration's.
-
-    Raises ConfigError for an unknown rule or engine.
-    """
+    """How n-grams are counted; the fields are the configuration's."""
 
     order: int
     rule: str = "open"
@@ -79,13 +75,10 @@ class Counting:
     engine: str = "local"
     scratch: str | None = None
 
-    def __post_init__(self) -> None:
-        for key, value, known in (
-            ("rule", self.rule, ngrams.RULES),
-            ("engine", self.engine, ENGINES),
-        ):
-            if value not in known:
-                raise ConfigError(f"model.{key}", f"expected {' or '.join(known)}, found {value!r}")
+    def check(self) -> None:
+        """Raise ConfigError where memory_mib is too little, or more than there is."""
+        if self.engine == "local":  # with ray it is a bound of each job
+            check_memory(self.memory_mib)
 
     @contextmanager
     def merged(self, corpus: Corpus, advance: Advance) -> Iterator[MergedWindows]:
@@ -102,7 +95,7 @@ class Counting:
             self.rule,
             memory_mib=self.memory_mib,
             workers=self.workers,
-            scratch=Path(self.scratch) if self.scratch else None,
+            scratch=Path(self.scratch).expanduser() if self.scratch else None,
             advance=advance,
         ) as windows:
             yield windows

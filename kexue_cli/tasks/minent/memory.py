@@ -8,7 +8,10 @@ from pathlib import Path
 from kexue_cli.errors import ConfigError
 
 MIB = 1 << 20
-LEAST_WORKING_MIB = 24  # beyond what the process takes already
+# Beyond what the process takes before it counts: compiled code (75 MiB), what is left of choosing
+# a threshold on a sample (up to 50), the smallest buffers (17).
+LEAST_MIB = 144
+MARGIN_MIB = 16  # of the advice, at least: another run of the program takes a little more or less
 
 
 def resident_mib() -> int:
@@ -46,8 +49,8 @@ def _container_mib() -> int | None:
     return None if limit == "max" else max(0, int(limit) - used) // MIB
 
 
-def working_mib(memory_mib: int, key: str = "model.memory_mib") -> int:
-    """What is left of the user's `memory_mib` for buffers after what the process holds already.
+def check_memory(memory_mib: int, key: str = "model.memory_mib") -> None:
+    """Whether one can count n-grams within the user's `memory_mib`; asked once, before counting.
 
     Raises ConfigError where more is asked than there is, or too little to work with.
     """
@@ -56,10 +59,16 @@ def working_mib(memory_mib: int, key: str = "model.memory_mib") -> int:
         raise ConfigError(
             key, f"{memory_mib} MiB asked, {available + resident} MiB are there; ask for less"
         )
-    if memory_mib - resident < LEAST_WORKING_MIB:
+    least = resident + LEAST_MIB
+    if memory_mib < least:
+        advised = -(-(least + MARGIN_MIB) // MARGIN_MIB) * MARGIN_MIB
         raise ConfigError(
             key,
-            f"{memory_mib} MiB asked, the program alone takes {resident} MiB; "
-            f"at least {resident + LEAST_WORKING_MIB} are needed",
+            f"{memory_mib} MiB asked, the program alone takes {resident} MiB and counting with it "
+            f"{LEAST_MIB} MiB more; give {advised} or more",
         )
-    return memory_mib - resident
+
+
+def working_mib(memory_mib: int) -> int:
+    """What is left of `memory_mib` for buffers after what the process holds now."""
+    return max(0, memory_mib - resident_mib())

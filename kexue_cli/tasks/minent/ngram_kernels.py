@@ -16,6 +16,8 @@ numba = require("numba", extra="minent")
 
 Keys = NDArray[np.uint64]
 DIGIT_BITS = 11  # of a radix pass: 2048 counters stay in the first-level cache
+IN_WORDS, SKIPPED, SKIPPED_END, ATTACHED, JOINING = 1, 2, 3, 4, 8  # kinds of characters
+NO_GAP, WORD_END, JOINED = 0, 1, 2  # what lies between a character and the one before it
 
 
 @numba.njit(nogil=True, cache=True)
@@ -84,26 +86,39 @@ def stream_text(
 ) -> int:
     """Write raw text as a stream of symbols, a 0 after each piece; returns its length.
 
-    `kinds` says of every code point: 0 no word holds it, 1 it belongs to words, 2 it is skipped,
-    3 it is skipped and ends a word. `state` (2,) carries from block to block whether a piece is
-    open and whether it has met its end. Marks are as in `lay_out`.
+    `kinds` says of every code point: 0 no word holds it, IN_WORDS, SKIPPED, SKIPPED_END (it ends a
+    word besides). The first two may have ATTACHED added (it goes with the character before) and
+    JOINING (the next one goes with it, too). `state` (2,) carries from block to block whether a
+    piece is open and what the next character finds, a gap; at first it is 0, WORD_END. Marks are as
+    in `lay_out`.
     """
-    is_open, ended = state[0], state[1]
+    is_open, gap = state[0], state[1]
+    goes_on = is_open == 1 and gap == NO_GAP
     n = 0
     for code in raw:
         kind = kinds[code]
-        if kind >= 2:
-            ended |= kind == 3
+        if kind == IN_WORDS and goes_on:  # most characters of most texts: nothing more to ask
+            stream[n] = symbol_of[code]
+            n += 1
             continue
-        if is_open and (ended or kind == 0):
+        if kind & SKIPPED:
+            if kind == SKIPPED_END:
+                gap, goes_on = WORD_END, False
+            continue
+        joining = kind & JOINING != 0
+        if gap == JOINED or (kind & ATTACHED and gap == NO_GAP):
+            kind = is_open  # in words or not, as the character before it
+        in_words = kind & IN_WORDS != 0
+        if is_open and (gap == WORD_END or not in_words):
             if padding:
                 stream[n] = 2
                 n += 1
             stream[n] = 0
             n += 1
             is_open = 0
-        ended = 0
-        if kind == 0:
+        gap = JOINED if joining else NO_GAP
+        goes_on = in_words and not joining
+        if not in_words:
             continue
         if not is_open:
             stream[n : n + padding] = 1
@@ -111,7 +126,7 @@ def stream_text(
             is_open = 1
         stream[n] = symbol_of[code]
         n += 1
-    state[0], state[1] = is_open, ended
+    state[0], state[1] = is_open, gap
     return n
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.errors import UserError
+from kexue_cli.errors import ConfigError, UserError
 
 RECORD_BYTES = 16
 SAMPLES_PER_RUN = 1024
@@ -82,10 +82,19 @@ class Scratch:
 
 
 def _write(file: BinaryIO, values: NDArray[Any]) -> None:
-    """All the values: an unbuffered file may take a part at a time."""
+    """All the values: an unbuffered file may take a part at a time.
+
+    Raises UserError where the disk is full.
+    """
     rest = memoryview(values).cast("B")  # type: ignore[arg-type]
-    while len(rest):
-        rest = rest[file.write(rest) :]
+    try:
+        while len(rest):
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise UserError(
+            f"{file.name}: a temporary file cannot be written: {error.strerror}; make room, or set "
+            "model.scratch to a folder with more"
+        ) from error
 
 
 def _read(file: BinaryIO, place: int, kind: np.dtype, length: int) -> NDArray[Any]:
@@ -192,16 +201,28 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
     """A temporary folder under `parent` (default: the system's), removed whatever happens.
 
     Those of processes of this machine that were killed are removed first.
+    Raises ConfigError where none can be made there.
     """
-    parent = Path(tempfile.gettempdir()) if parent is None else parent
-    parent.mkdir(parents=True, exist_ok=True)
-    machine = f"ngrams-{socket.gethostname()}-"
-    for left in parent.glob(f"{machine}*"):
-        owner = left.name.removeprefix(machine).partition("-")[0]
-        if owner.isdecimal() and not _runs(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{machine}{os.getpid()}-", dir=parent) as name:
+    with _new_folder(parent) as name:
         yield Path(name)
+
+
+def _new_folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
+    machine = f"ngrams-{socket.gethostname()}-"
+    try:
+        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{machine}*"):
+            owner = left.name.removeprefix(machine).partition("-")[0]
+            if owner.isdecimal() and not _runs(int(owner)):
+                shutil.rmtree(left, ignore_errors=True)
+        return tempfile.TemporaryDirectory(prefix=f"{machine}{os.getpid()}-", dir=parent)
+    except OSError as error:
+        place = "of the system" if parent is None else repr(str(parent))
+        raise ConfigError(
+            "model.scratch",
+            f"expected a folder that can be written, found {place}: {error.strerror}; name another",
+        ) from error
 
 
 def _runs(process: int) -> bool:

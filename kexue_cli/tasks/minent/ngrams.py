@@ -23,6 +23,7 @@ from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import ngram_store
 from kexue_cli.tasks.minent.count_plan import CountPlan
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
+from kexue_cli.tasks.minent.memory import check_memory
 from kexue_cli.tasks.minent.ngram_kernels import (
     count_prefixes,
     pack_keys,
@@ -34,8 +35,8 @@ from kexue_cli.tasks.minent.ngram_kernels import (
 from kexue_cli.tasks.minent.ngram_runs import Run, RunStore
 from kexue_cli.tasks.minent.symbols import Block, Chunks, SymbolTable, blocks, survey
 
-RULES = ("open", "kenlm")
 FIRST_SYMBOL = {"open": 1, "kenlm": 3}
+RULES = tuple(FIRST_SYMBOL)
 Advance = Callable[[int], None]
 CountedRun = tuple[Run, tuple[int, int]]  # with what `Windows.longest` says of it
 
@@ -150,6 +151,7 @@ def count_ngrams(
     Raises UserError where no piece has `order` characters, or the key does not fit 64 bits;
     ConfigError where the memory is too little, or more than there is.
     """
+    check_memory(memory_mib)
     with merged_windows(
         corpus, order, rule, memory_mib=memory_mib, workers=workers, scratch=scratch,
         advance=advance,
@@ -180,7 +182,7 @@ def merged_windows(
     scratch: Path | None = None,
     advance: Advance = lambda symbols: None,
 ) -> Iterator[MergedWindows]:
-    """As `count_ngrams`, but the records are not kept."""
+    """As `count_ngrams`, but the records are not kept, and the memory is not checked."""
     if order < 1:
         raise ConfigError("model.order", f"expected at least 1, found {order}")
     table, characters = survey(corpus, FIRST_SYMBOL[rule])
@@ -243,10 +245,15 @@ def check_longest(windows: Windows, longest: int, corpus: Chunks) -> None:
     if longest == 0 and isinstance(corpus, Corpus):
         raise nothing_to_search(corpus)
     if windows.rule == "open" and longest < windows.order:
-        raise UserError(
-            f"model.order={windows.order} is larger than the longest piece of text ({longest} "
-            "characters between line ends and punctuation); choose a smaller order"
-        )
+        raise order_too_large(windows.order, longest)
+
+
+def order_too_large(order: int, longest: int) -> UserError:
+    """The error for a text whose longest piece falls short of the order."""
+    return UserError(
+        f"model.order={order} is larger than the longest piece of text ({longest} "
+        "characters between line ends and punctuation); choose a smaller order"
+    )
 
 
 def jobs_of(stream: Iterator[Block], job_symbols: int, advance: Advance) -> Iterator[list[Block]]:

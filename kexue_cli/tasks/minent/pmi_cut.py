@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.description_length import DescriptionLength, of_counts
 from kexue_cli.tasks.minent.frequent import FrequentNgrams, frequent_ngrams
@@ -26,18 +25,22 @@ from kexue_cli.tasks.minent.lexicon_method import (
     saved_or,
     watched,
 )
-from kexue_cli.tasks.minent.ngrams import Advance, MergedWindows, merged_windows
+from kexue_cli.tasks.minent.ngrams import (
+    Advance,
+    MergedWindows,
+    merged_windows,
+    order_too_large,
+)
 from kexue_cli.tasks.minent.piece_table import Pieces, counts_of, lengths_of
 from kexue_cli.tasks.minent.redundancy import remove_redundant, with_single_symbols
-from kexue_cli.tasks.minent.splitting import Chunk
+from kexue_cli.tasks.minent.splitting import CHUNK_CHARACTERS, Chunk, concatenate
 from kexue_cli.tasks.minent.symbols import Chunks, SymbolTable
 from kexue_cli.tasks.minent.word_discovery import pass_back_check
 
 if TYPE_CHECKING:
     from kexue_cli.run.context import Context
 
-RARE = ("split", "drop")
-REDUNDANCY = ("entropy", "back_check", "none")
+LEAST_STRETCH = 1 << 12  # characters read at a time for the sample: more than any order has
 
 
 @dataclass(frozen=True)
@@ -145,12 +148,6 @@ class PmiCut(LexiconCutter):
 
     def __post_init__(self) -> None:
         super().__init__()
-        for key, value, known in (
-            ("rare", self.rare, RARE),
-            ("redundancy", self.redundancy, REDUNDANCY),
-        ):
-            if value not in known:
-                raise ConfigError(f"model.{key}", f"expected {', '.join(known)}, found {value!r}")
         self._rules = CutRules(
             self.min_count, self.min_proba, self.rare, self.redundancy, self.nats_per_joint
         )
@@ -171,6 +168,7 @@ class PmiCut(LexiconCutter):
             )
 
     def _count(self, ctx: Context, corpus: Corpus) -> Joiner:
+        self._counting.check()
         thresholds = self._thresholds(ctx, corpus)
         with (
             watched(ctx, "counting n-grams") as advance,
@@ -184,20 +182,16 @@ class PmiCut(LexiconCutter):
             return rising(self._choose(ctx, corpus), self.order)
         if isinstance(self.min_pmi, int | float):
             return rising(float(self.min_pmi), self.order)
-        given = [float(nats) for nats in self.min_pmi]
-        if len(given) != self.order - 1:
-            raise ConfigError(
-                "model.min_pmi",
-                f"expected a number or {self.order - 1} numbers, for orders 2 … {self.order}, "
-                f"found {len(given)}",
-            )
-        return [0.0, *given]
+        return [0.0, *map(float, self.min_pmi)]
 
     def _choose(self, ctx: Context, corpus: Corpus) -> float:
         """The step of the grid whose cut of a sample has the smallest two-part length."""
-        sample = Sample(corpus.read(self.choose_on_characters))
-        if not sample.chunk.free.any():
-            raise nothing_to_search(corpus)
+        sample = sample_of(
+            corpus,
+            self.choose_on_characters,
+            self.order,
+            lambda _: ctx.stop.raise_if_requested(),
+        )
         with merged_windows(sample, self.order, memory_mib=self.memory_mib) as merged:
             ngrams = MeasuredNgrams.of(frequent(merged, self._rules))
         steps = count()
@@ -246,6 +240,30 @@ class Sample:
     def chunks(self, chunk_characters: int) -> Iterator[Chunk]:
         """The one chunk."""
         yield self.chunk
+
+
+def sample_of(
+    corpus: Corpus, characters: int, order: int, advance: Advance = lambda characters: None
+) -> Sample:
+    """About so many characters, from the first stretch on that has a piece of `order` letters.
+
+    A text may begin with a list of short words, or with a table of numbers.
+    Raises UserError where no piece of the text is so long.
+    """
+    kept: list[Chunk] = []
+    size = longest = 0
+    for chunk in corpus.chunks(min(CHUNK_CHARACTERS, max(characters // 16, LEAST_STRETCH))):
+        advance(len(chunk.code_points))
+        if not kept:
+            longest = max(longest, int(np.diff(chunk.segmentable()[1]).max(initial=0)))
+        if longest >= order:
+            kept.append(chunk)
+            size += len(chunk.code_points)
+        if size >= characters:
+            break
+    if not kept:
+        raise order_too_large(order, longest) if longest else nothing_to_search(corpus)
+    return Sample(concatenate(kept))
 
 
 def rising(nats: float, order: int) -> list[float]:

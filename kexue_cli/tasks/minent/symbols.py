@@ -10,9 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_cli.errors import UserError
-from kexue_cli.tasks.minent.alphabet import FREE, NEWLINE, SPACE, class_table
+from kexue_cli.tasks.minent.alphabet import (
+    FREE,
+    JOINER,
+    NEWLINE,
+    SPACE,
+    attached_table,
+    class_table,
+)
 from kexue_cli.tasks.minent.data import Corpus
-from kexue_cli.tasks.minent.ngram_kernels import lay_out, stream_text
+from kexue_cli.tasks.minent.ngram_kernels import (
+    ATTACHED,
+    IN_WORDS,
+    JOINING,
+    SKIPPED,
+    SKIPPED_END,
+    WORD_END,
+    lay_out,
+    stream_text,
+)
 from kexue_cli.tasks.minent.splitting import Chunk, Splitting
 
 CODE_POINTS = 0x110000
@@ -145,7 +161,7 @@ def _text_streams(
 ) -> Streams:
     """Straight from the text, one compiled pass; splits exactly as `Splitting.split` does."""
     kinds = _kinds(corpus.splitting)
-    state = np.zeros(2, np.int64)
+    state = np.array([0, WORD_END], np.int64)
     for raw in raw_text(corpus):
         room = np.empty(len(raw) * (2 + padding) + 2, np.uint32)
         length = stream_text(raw, kinds, symbol_of, padding, state, room)
@@ -157,12 +173,14 @@ def _text_streams(
 def _kinds(splitting: Splitting) -> NDArray[np.uint8]:
     """What `stream_text` wants to know of every code point."""
     classes = class_table()
-    kinds = (splitting.alphabet.groups(classes) == FREE).astype(np.uint8)
+    kinds = (splitting.alphabet.groups(classes) == FREE) * np.uint8(IN_WORDS)
+    kinds |= attached_table() * np.uint8(ATTACHED)
+    kinds[JOINER] |= JOINING
     space = classes == SPACE
     space[[ord(c) for c in splitting.separators]] = True
-    kinds[space] = 3 if splitting.spaces == "cut" else 2
+    kinds[space] = SKIPPED_END if splitting.spaces == "cut" else SKIPPED
     if splitting.sentence_ends:
-        kinds[[NEWLINE, CARRIAGE_RETURN]] = 3
+        kinds[[NEWLINE, CARRIAGE_RETURN]] = SKIPPED_END
     return kinds
 
 

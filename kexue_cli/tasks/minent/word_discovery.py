@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.data import Corpus, nothing_to_search
 from kexue_cli.tasks.minent.frequent import frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, in_set, solid_ngrams
@@ -135,12 +134,6 @@ class WordDiscovery(LexiconCutter):
 
     def __post_init__(self) -> None:
         super().__init__()
-        if len(self.min_pmi) != self.order - 1:
-            raise ConfigError(
-                "model.min_pmi",
-                f"expected {self.order - 1} numbers, for orders 2 … {self.order}, "
-                f"found {len(self.min_pmi)}",
-            )
         self._counting = Counting(
             self.order, self.rule, self.memory_mib, self.workers, self.engine, self.scratch
         )
@@ -160,6 +153,7 @@ class WordDiscovery(LexiconCutter):
             )
 
     def _count(self, ctx: Context, corpus: Corpus) -> Joiner:
+        self._counting.check()
         thresholds = [0.0, *map(float, self.min_pmi)]
         with (
             watched(ctx, "counting n-grams") as advance,

@@ -17,7 +17,6 @@ from kexue_cli.tasks.minent import count_plan, ngram_runs, ngrams, reading, symb
 from kexue_cli.tasks.minent.alphabet import Alphabet
 from kexue_cli.tasks.minent.count_plan import CountPlan
 from kexue_cli.tasks.minent.data import Corpus, Source
-from kexue_cli.tasks.minent.memory import available_mib, resident_mib
 from kexue_cli.tasks.minent.ngrams import count_ngrams
 from kexue_cli.tasks.minent.splitting import Splitting
 from tests.tasks.minent.counting import corpus_of
@@ -209,14 +208,24 @@ def test_an_order_that_does_not_fit_a_key_is_refused(tmp_path: Path) -> None:
         count_ngrams(corpus, 6)
 
 
-def test_more_memory_than_there_is_and_too_little_are_refused() -> None:
-    available = available_mib()
-    if available is None:
-        pytest.skip("this system does not tell its free memory")
-    with pytest.raises(ConfigError, match="MiB are there"):
-        CountPlan.within(available + resident_mib() + 1024, None, 1000)
-    with pytest.raises(ConfigError, match="the program alone takes"):
-        CountPlan.within(8, None, 1000)
+def test_a_folder_for_runs_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(ConfigError, match=r"model\.scratch: expected a folder.*file"),
+            ngram_runs.scratch_folder(place),
+        ):
+            pass
+
+
+def test_a_full_disk_is_named_with_the_setting(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(UserError, match=r"/dev/full.*No space left.*set model\.scratch"),
+    ):
+        ngram_runs._write(full, np.zeros(9, np.uint64))
 
 
 def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kexue_cli.errors import ConfigError, Interrupted
+from kexue_cli.errors import Interrupted, UserError
 from kexue_cli.tasks.minent import lexicon_method, symbols
 from kexue_cli.tasks.minent.frequent import FrequentNgrams, frequent_ngrams
 from kexue_cli.tasks.minent.joining import Joiner, cohesions, solid_ngrams
 from kexue_cli.tasks.minent.lexicon_method import by_count, lexicon_of
 from kexue_cli.tasks.minent.ngrams import NgramCounts, count_ngrams
-from kexue_cli.tasks.minent.pmi_cut import CutRules, PmiCut, cut, rising, two_part_length
+from kexue_cli.tasks.minent.pmi_cut import (
+    CutRules,
+    PmiCut,
+    cut,
+    rising,
+    sample_of,
+    two_part_length,
+)
 from tests.tasks.minent.counting import SETTINGS, Recorder, corpus_of
 
 WORDS = ["the", "cat", "dog", "sees", "likes", "a", "bird", "and", "old", "green", "walks"]
@@ -199,16 +206,31 @@ def test_a_run_stopped_while_it_cut_goes_on_without_counting_again(
     np.testing.assert_array_equal(again.lexicon().counts, expected.lexicon().counts)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"min_pmi": [1.0]}, r"model\.min_pmi: expected a number or 3 numbers.*found 1"),
-        ({"rare": "keep"}, r"model\.rare: expected split, drop, found 'keep'"),
-        ({"redundancy": "all"}, r"model\.redundancy: expected entropy, back_check, none"),
-        ({"engine": "spark"}, r"model\.engine: expected local or ray, found 'spark'"),
-    ],
-)
-def test_bad_settings_are_named(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    corpus = corpus_of(tmp_path / "t.txt", sentences(6, lines=5))
-    with pytest.raises(ConfigError, match=message):
-        pmi_cut(**settings).fit(Recorder(), corpus)  # type: ignore[arg-type]
+def test_the_sample_begins_where_pieces_are_long_enough(tmp_path: Path) -> None:
+    lines = ["abc"] * 40_000 + sentences(6, lines=3000)
+    corpus = corpus_of(tmp_path / "t.txt", lines)
+    method = pmi_cut(choose_on_characters=1000)
+    method.fit(Recorder(), corpus)  # type: ignore[arg-type]
+    assert len(set(method.lexicon().words) & set(WORDS)) >= 9
+
+
+def test_a_sample_of_one_character_is_made_large_enough(tmp_path: Path) -> None:
+    method = pmi_cut(choose_on_characters=1)
+    method.fit(Recorder(), corpus_of(tmp_path / "t.txt", sentences(6)))  # type: ignore[arg-type]
+    assert len(set(method.lexicon().words) & set(WORDS)) >= 9
+
+
+@pytest.mark.parametrize("characters", [1, 1000, 10**6])
+def test_an_order_is_too_large_for_the_whole_text_not_for_a_sample(
+    tmp_path: Path, characters: int
+) -> None:
+    corpus = corpus_of(tmp_path / "t.txt", [*(["ab"] * 20_000), "abc", "ab"])
+    with pytest.raises(UserError, match=r"model\.order=4 is larger.*text \(3 characters"):
+        pmi_cut(choose_on_characters=characters).fit(Recorder(), corpus)  # type: ignore[arg-type]
+
+
+def test_the_sample_is_the_beginning_of_a_text_that_begins_with_words(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path / "t.txt", sentences(7, lines=3000))
+    np.testing.assert_array_equal(
+        sample_of(corpus, 70_000, 4).chunk.code_points, corpus.read(70_000).code_points
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kexue_cli.errors import ConfigError, UserError
+from kexue_cli.errors import UserError
 from kexue_cli.tasks.minent.config import TextData
 from kexue_cli.tasks.minent.data import open_corpus
 from kexue_cli.tasks.minent.pmi_cut import PmiCut
@@ -72,10 +72,3 @@ def test_a_text_without_letters_to_search_is_refused(tmp_path: Path) -> None:
     for rule in ("kenlm", "open"):
         with pytest.raises(UserError, match="no character in which words are searched"):
             discovery(rule=rule).fit(Recorder(), corpus)  # type: ignore[arg-type]
-
-
-def test_a_wrong_number_of_thresholds_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"model\.min_pmi: expected 3 numbers.*found 2"):
-        discovery(min_pmi=[2, 4])
-    with pytest.raises(ConfigError, match=r"model\.rule: expected open or kenlm, found 'padded'"):
-        discovery(rule="padded")
