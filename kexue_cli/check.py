@@ -22,7 +22,7 @@ from kexue_cli.errors import ConfigError
 
 MOST_THREADS = 4096
 RANGES: tuple[Range, ...] = (
-    ("seed", 0, FINITE),
+    ("seed", 0, 2**63 - 1),
     ("checkpoint_minutes", 0, math.inf),
     ("limit.steps", ABOVE_0, FINITE),
     ("limit.rows", ABOVE_0, FINITE),
