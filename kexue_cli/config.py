@@ -234,6 +234,17 @@ def check_ranges(cfg: DictConfig, ranges: Iterable[Range]) -> None:
             raise ConfigError(key, f"must be {_range_in_words(low, high)}, found {value}")
 
 
+def check_list_ranges(cfg: DictConfig, ranges: Iterable[Range]) -> None:
+    """`check_ranges` for every number of a list: keys become `model.hidden[0]` and so on.
+
+    Raises:
+        ConfigError: names the first number that is out of range.
+    """
+    for key, low, high in ranges:
+        numbers = OmegaConf.select(cfg, key)
+        check_ranges(cfg, [(f"{key}[{i}]", low, high) for i in range(len(numbers or ()))])
+
+
 def _range_in_words(low: float, high: float) -> str:
     lowest = "above 0" if low == ABOVE_0 else f"at least {low:,}"
     if high == BELOW_1:

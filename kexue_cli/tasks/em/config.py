@@ -8,9 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from kexue_cli.config import ABOVE_0, FINITE, ModelConfig, TaskConfig, check_ranges
+from kexue_cli.config import (
+    ABOVE_0,
+    FINITE,
+    ModelConfig,
+    TaskConfig,
+    check_list_ranges,
+    check_ranges,
+)
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.common.ranges import check_list_ranges
 from kexue_cli.tasks.em.config_data import DATA_SCHEMAS, check_data, check_options
 
 TAKES = ("images",)

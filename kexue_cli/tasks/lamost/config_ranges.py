@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from kexue_cli.config import ABOVE_0, BELOW_1, FINITE, Range
+from kexue_cli.config import ABOVE_0, BELOW_1, FINITE, Range, check_list_ranges
 from kexue_cli.errors import ConfigError
 
 WIDEST = 4096  # channels of one layer: weights of a few gigabytes
@@ -77,13 +77,11 @@ def check_lists(cfg: Any) -> None:
     Raises:
         ConfigError: an empty list, or a number out of range (NaN lies in no range).
     """
-    for key, low, high in LIST_RANGES:
+    for key, _, _ in LIST_RANGES:
         found = OmegaConf.select(cfg, key)
-        if found is None or (len(found) and all(low <= value <= high for value in found)):
-            continue
-        raise ConfigError(
-            key, f"one or more numbers from {low:g} to {high:g} are needed, found {list(found)}"
-        )
+        if found is not None and not len(found):
+            raise ConfigError(key, "one or more numbers are needed, found none")
+    check_list_ranges(cfg, LIST_RANGES)
 
 
 def check_filters(model: Any) -> None:

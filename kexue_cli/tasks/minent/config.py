@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kexue_cli.config import DataConfig, Mode, ModelConfig, TaskConfig
+from kexue_cli.config import FINITE, DataConfig, Mode, ModelConfig, Range, TaskConfig, check_ranges
 from kexue_cli.errors import ConfigError
 from kexue_cli.tasks.minent.config_counts import (
     COUNT_RANGES,
@@ -20,21 +19,22 @@ ALPHABETS = ("auto", "han", "letters", "any")
 SPACES = ("cut", "strip", "gold")
 NUMBERS = (None, "digits", "whole", "join")
 DEPENDENCES = ("auto", "bigram", "none", "both")
-RANGES = (
-    ("exponent", 0.0, 10.0),
-    ("iterations", 1, 10_000),
-    ("max_length", 1, 255),
-    ("max_characters", 1, 10**12),
-    ("members", 1, 9),
-    ("sweeps", 1, 10**6),
-    ("average", 1, 10**6),
-    ("penalty", 0.0, 100.0),
-    ("independent_penalty", 0.0, 100.0),
-    ("tagger", 0.0, 100.0),
-    ("discount", 0.0, 0.999),
-    ("word_discount", 0.0, 0.999),
-    ("strength", 1e-6, 1e6),
-    ("word_strength", 1e-6, 1e6),
+RANGES: tuple[Range, ...] = (
+    ("task.max_table_characters", 0, FINITE),
+    ("model.exponent", 0.0, 10.0),
+    ("model.iterations", 1, 10_000),
+    ("model.max_length", 1, 255),
+    ("model.max_characters", 1, 10**12),
+    ("model.members", 1, 9),
+    ("model.sweeps", 1, 10**6),
+    ("model.average", 1, 10**6),
+    ("model.penalty", 0.0, 100.0),
+    ("model.independent_penalty", 0.0, 100.0),
+    ("model.tagger", 0.0, 100.0),
+    ("model.discount", 0.0, 0.999),
+    ("model.word_discount", 0.0, 0.999),
+    ("model.strength", 1e-6, 1e6),
+    ("model.word_strength", 1e-6, 1e6),
     *COUNT_RANGES,
 )
 
@@ -190,13 +190,7 @@ def check(cfg: Any) -> None:
         raise ConfigError(
             "data.path", "expected a file, a folder, a glob or a list; data=pydoc needs none"
         )
-    for key, low, high in RANGES:
-        value = model.get(key)
-        if value is not None and not low <= value <= high:
-            raise ConfigError(f"model.{key}", f"expected {low:g} to {high:g}, found {value:g}")
-    if cfg.task.max_table_characters < 0:
-        found = cfg.task.max_table_characters
-        raise ConfigError("task.max_table_characters", f"expected 0 or more, found {found}")
+    check_ranges(cfg, RANGES)
     check_counting(model)
     if model.get("dependence", "auto") not in DEPENDENCES:
         raise ConfigError(
@@ -213,13 +207,13 @@ def check(cfg: Any) -> None:
 
 def _check_places(cfg: Any) -> None:
     """Raise ConfigError for files and folders that will be needed and are not there."""
-    from kexue_cli.tasks.minent.reading import check_place  # not for every start of the program
+    # not for every start of the program
+    from kexue_cli.tasks.minent.reading import check_place, places
 
     data, model = cfg.data, cfg.model
     if data.name != "pydoc":
-        several = isinstance(data.path, Sequence) and not isinstance(data.path, str)
-        for place in data.path if several else [data.path]:
-            check_place(str(place))
+        for place in places(data.path):
+            check_place(place)
     if data.gold is not None:
         check_place(data.gold, "data.gold")
     if cfg.mode == Mode.train:

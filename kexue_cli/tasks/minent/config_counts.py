@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kexue_cli.config import ModelConfig
+from kexue_cli.config import ModelConfig, Range
 from kexue_cli.errors import ConfigError
 
 CHOICES = {
@@ -18,16 +18,16 @@ CHOICES = {
     "rare": ("split", "drop"),
     "redundancy": ("entropy", "back_check", "none"),
 }
-COUNT_RANGES = (
-    ("order", 2, 64),
-    ("workers", 1, 4096),
-    ("memory_mib", 1, 10**9),
-    ("min_count", 1, 10**15),
-    ("min_proba", 0.0, 1.0),
-    ("nats_per_joint", 0.0, 1e6),
-    ("max_words", 1, 10**12),
-    ("max_merges", 1, 10**12),
-    ("choose_on_characters", 1, 10**12),
+COUNT_RANGES: tuple[Range, ...] = (
+    ("model.order", 2, 64),
+    ("model.workers", 1, 4096),
+    ("model.memory_mib", 1, 10**9),
+    ("model.min_count", 1, 10**15),
+    ("model.min_proba", 0.0, 1.0),
+    ("model.nats_per_joint", 0.0, 1e6),
+    ("model.max_words", 1, 10**12),
+    ("model.max_merges", 1, 10**12),
+    ("model.choose_on_characters", 1, 10**12),
 )
 
 

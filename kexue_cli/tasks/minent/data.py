@@ -6,7 +6,7 @@ Reading is the same for a tweet and for 10 GB in one line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kexue_cli.errors import ConfigError, UserError
 from kexue_cli.tasks.minent import alphabet
 from kexue_cli.tasks.minent.alphabet import Alphabet
-from kexue_cli.tasks.minent.reading import find_files, text_blocks
+from kexue_cli.tasks.minent.reading import find_files, places, text_blocks
 from kexue_cli.tasks.minent.splitting import (
     CHUNK_CHARACTERS,
     Chunk,
@@ -177,9 +177,7 @@ def open_corpus(data: object, max_lines: int | None = None, han_numbers: str = "
 
 def files_of(path: Any) -> tuple[Path, ...]:
     """The files of `data.path`: one path, folder or glob, or a list of them."""
-    several = isinstance(path, Sequence) and not isinstance(path, str)
-    places = list(path) if several else [path]
-    return tuple(file for place in places for file in find_files(str(place)))
+    return tuple(file for place in places(path) for file in find_files(place))
 
 
 def gold_files(data: object) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ import lzma
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -30,6 +30,12 @@ NO_TEXT = ("utf-7", "unicode-escape", "raw-unicode-escape", "punycode", "idna")
 TWO_HIGH = re.compile(rb"[\x80-\xff]{2}")
 # Most text in Big5 decodes as gb18030, too, but to rare characters.
 FREQUENT = "的一是不了在人有我他中大上和也地就出到子這個國來時說这个国来时说，。"
+
+
+def places(path: Any) -> list[str]:
+    """One path, folder or glob, or a list of them, as a list."""
+    several = isinstance(path, Sequence) and not isinstance(path, str)
+    return [str(place) for place in (path if several else [path])]
 
 
 def find_files(path: str, key: str = "data.path") -> list[Path]:

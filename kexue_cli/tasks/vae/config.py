@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kexue_cli.config import ABOVE_0, FINITE, ModelConfig, TaskConfig, check_ranges
+from kexue_cli.config import (
+    ABOVE_0,
+    FINITE,
+    ModelConfig,
+    TaskConfig,
+    check_list_ranges,
+    check_ranges,
+)
 from kexue_cli.errors import ConfigError
-from kexue_cli.tasks.common.ranges import check_list_ranges
 from kexue_cli.tasks.vae.config_objectives import check_objectives, is_labelled
 
 TAKES = ("images",)
